@@ -1,0 +1,1 @@
+"""All that knows the Btrfs format and its ioctls."""

@@ -1,0 +1,272 @@
+"""The nouns that the rooms pass to each other; no I/O.
+
+Paths are bytes, rooted at the live root (`b"/etc/machine-id"`); times are integer nanoseconds
+since the epoch; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    CHARACTER = "character"
+    BLOCK = "block"
+    SUBVOLUME = "subvolume"
+
+
+class Status(StrEnum):
+    ADDED = "A"
+    DELETED = "D"
+    MODIFIED = "M"
+    TYPE = "T"
+    PROPERTIES = "P"
+    RENAMED = "R"
+
+
+class Verdict(StrEnum):
+    PERSIST = "persist"
+    REVIEW = "review"
+    EPHEMERAL = "ephemeral"
+    REGENERATED = "regenerated"
+    KEPT = "kept"
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Engine(StrEnum):
+    GENERATION = "generation"
+    METADATA = "metadata"
+    WALK = "walk"
+
+
+class Lineage(StrEnum):
+    LIVE_FROM_BLANK = "live-from-blank"
+    BLANK_FROM_LIVE = "blank-from-live"
+    COMMON_ANCESTOR = "common-ancestor"
+    UNRELATED = "unrelated"
+    NONE = "none"
+
+
+class Change(NamedTuple):
+    """One difference between the live root and the blank.
+
+    For `D` the values are the blank's, else the live root's. `source` is the old path of an `R`,
+    and `modified` says that its content changed as well. `target` is a symlink's target.
+    """
+
+    status: Status
+    path: bytes
+    kind: Kind
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    source: bytes | None = None
+    modified: bool = False
+    target: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One side of the comparison, as reports name it.
+
+    `path` is the directory or, for a subvolume that is mounted nowhere, its path from the top
+    level; `subvolume` is that path, `""` for a plain directory.
+    """
+
+    path: bytes
+    subvolume: bytes
+    id: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What could not be read, and why: listed in every output, exit code 4."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was decided about one path, by whom, and why.
+
+    `rule` is `rules/openssh.toml:12`, `unit sshd.service` or `heuristic: ...`; `anchor` is the
+    directory that the decision speaks for (the path itself where it speaks for one file).
+    """
+
+    service: str
+    title: str
+    verdict: Verdict
+    severity: Severity
+    why: str
+    rule: str
+    anchor: bytes
+    user: str | None = None
+    group: str | None = None
+    mode: int | None = None
+    replaced: bool = False
+    method: str | None = None
+    advice: str | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line of a report: a path and, if it is a directory, all that changed below it.
+
+    `files` counts the changed entries it stands for (non-directories), `changes` all of them,
+    `newest` is the newest mtime. `mode`, `uid` and `gid` are those of the path itself.
+    """
+
+    path: bytes
+    kind: Kind
+    status: Status
+    finding: Finding
+    files: int = 0
+    bytes: int = 0
+    newest: int = 0
+    changes: int = 0
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0
+    replaced: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    """The entries of one service that share a verdict."""
+
+    service: str
+    title: str
+    verdict: Verdict
+    severity: Severity
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        return sum(entry.files for entry in self.entries)
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.bytes for entry in self.entries)
+
+    @property
+    def newest(self) -> int:
+        return max((entry.newest for entry in self.entries), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    path: bytes
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The live root's own data below the mount point `under`."""
+
+    path: bytes
+    under: bytes
+    files: int
+    bytes: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `drift scan` found; `counts` are changed entries by verdict and add up to `changed`."""
+
+    live: Root
+    blank: Root | None
+    engine: Engine
+    lineage: Lineage
+    base_generation: int | None
+    counts: dict[str, int]
+    groups: list[Group]
+    kept: list[Kept]
+    hidden: list[Hidden]
+    skipped: list[Skipped]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Names and permission bits as Nix wants them (`"root"`, `"root"`, `0o755`)."""
+
+    user: str
+    group: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedDirectory:
+    """`path` is absolute, or relative to the home for an entry below `users`."""
+
+    path: bytes
+    owner: Owner
+    service: str
+    title: str
+    why: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedFile:
+    """`parent` is the owner of the parent directory; `method` is `auto` or `symlink`."""
+
+    path: bytes
+    parent: Owner
+    method: str
+    service: str
+    title: str
+    why: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserSuggestion:
+    """What to persist below one user's home; paths are relative to it."""
+
+    name: str
+    home: bytes
+    directories: tuple[SuggestedDirectory, ...]
+    files: tuple[SuggestedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about a path that can't or should not be persisted as it is."""
+
+    path: bytes
+    say: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What to add to `environment.persistence."<persist>"`.
+
+    `review` holds what was not recognised: printed as commented-out lines, never suggested.
+    """
+
+    persist: bytes
+    directories: tuple[SuggestedDirectory, ...]
+    files: tuple[SuggestedFile, ...]
+    users: tuple[UserSuggestion, ...]
+    review: tuple[Entry, ...]
+    advice: tuple[Advice, ...]

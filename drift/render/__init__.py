@@ -1,0 +1,1 @@
+"""Turn reports into text; nothing is printed here."""
