@@ -28,6 +28,8 @@ PREFIX = "drift-lab-"
 MEMORY = "/dev/shm"
 MIB = 1 << 20
 
+Name = str | bytes | os.PathLike[str]
+
 
 class Lab:
     """One Btrfs filesystem whose top level is mounted read-write at `top`.
@@ -69,23 +71,23 @@ class Lab:
         atexit.unregister(self._cleanup.close)
         self._cleanup.close()
 
-    def path(self, name: str | bytes = b"") -> bytes:
-        return os.path.join(self.top, os.fsencode(name)) if name else self.top
+    def path(self, name: Name = b"") -> bytes:
+        return os.path.join(self.top, os.fsencode(name)) if name != b"" else self.top
 
-    def create(self, name: str | bytes) -> bytes:
+    def create(self, name: Name) -> bytes:
         """Make an empty subvolume, and plain directories above it; return its path."""
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         btrfsutil.create_subvolume(path)
         return path
 
-    def snapshot(self, source: str | bytes, name: str | bytes, *, readonly: bool = False) -> bytes:
+    def snapshot(self, source: Name, name: Name, *, readonly: bool = False) -> bytes:
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         btrfsutil.create_snapshot(self.path(source), path, read_only=readonly)
         return path
 
-    def delete(self, *names: str | bytes) -> None:
+    def delete(self, *names: Name) -> None:
         """Delete subvolumes and every subvolume nested in them, read-only ones too."""
         for name in names:
             path = self.path(name)
@@ -109,7 +111,7 @@ class Lab:
         for at, name in mounts.items():
             self.mount_subvolume(name, at)
 
-    def mount_subvolume(self, name: str | bytes, at: str | bytes, options: str = "") -> bytes:
+    def mount_subvolume(self, name: Name, at: Name, options: str = "") -> bytes:
         """Mount a subvolume at the directory `at` (made if missing) until the lab ends."""
         at = os.path.abspath(os.fsencode(at))
         os.makedirs(at, exist_ok=True)
@@ -117,7 +119,7 @@ class Lab:
         self._mounts[at] = os.fsencode(name)
         return at
 
-    def unmount(self, at: str | bytes) -> None:
+    def unmount(self, at: Name) -> None:
         at = os.path.abspath(os.fsencode(at))
         del self._mounts[at]
         _run("umount", at)
