@@ -1,0 +1,1 @@
+"""The rules: read, validated, compiled to one trie, and matched against paths."""

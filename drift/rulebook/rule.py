@@ -1,0 +1,90 @@
+"""What a rule says, whichever file or unit it comes from; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from drift.model import Severity, Verdict
+
+
+class Layer(IntEnum):
+    """Where a rule comes from; of equally specific rules the later layer wins."""
+
+    UNIT = 0
+    SHIPPED = 1
+    SYSTEM = 2
+    USER = 3
+    GIVEN = 4
+
+
+class RuleKind(StrEnum):
+    """`directory` matches directories, `file` all else, `path` either."""
+
+    DIRECTORY = "directory"
+    FILE = "file"
+    PATH = "path"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One pattern and what is to become of the paths that it decides.
+
+    `origin` is `rules/openssh.toml:12` (the line of the rule's header) or `unit sshd.service`.
+    `examples` are paths that the rule decides, `excludes` (the key `not`) paths that it doesn't;
+    the rules made from one `paths` list share both.
+    """
+
+    service: str
+    title: str
+    nixos: str | None
+    verdict: Verdict
+    severity: Severity
+    why: str
+    pattern: str
+    kind: RuleKind
+    origin: str
+    user: str | None = None
+    group: str | None = None
+    mode: int | None = None
+    replaced: bool = False
+    method: str | None = None
+    advice: str | None = None
+    layer: Layer = Layer.GIVEN
+    examples: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+
+Row = tuple[Any, ...]
+"""The fields of a Rule in their order, enums by value: what a cache can hold."""
+
+
+def to_row(rule: Rule) -> Row:
+    return (
+        rule.service,
+        rule.title,
+        rule.nixos,
+        rule.verdict.value,
+        rule.severity.value,
+        rule.why,
+        rule.pattern,
+        rule.kind.value,
+        rule.origin,
+        rule.user,
+        rule.group,
+        rule.mode,
+        rule.replaced,
+        rule.method,
+        rule.advice,
+        int(rule.layer),
+        rule.examples,
+        rule.excludes,
+    )
+
+
+def from_row(row: Row) -> Rule:
+    rule: list[Any] = list(row)
+    for place, kind in ((3, Verdict), (4, Severity), (7, RuleKind), (15, Layer)):
+        rule[place] = kind(rule[place])
+    return Rule(*rule)
