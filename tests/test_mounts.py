@@ -408,6 +408,7 @@ def test_nothing_is_left_after_a_kill(lab, namespace):
         "time.sleep(60)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     child.send_signal(signal.SIGKILL)
     child.wait()
