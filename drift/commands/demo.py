@@ -1,0 +1,28 @@
+"""`drift demo`: the tour on a machine made for it."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.pass_context
+def demo(context: click.Context) -> None:
+    """Show drift at work on a small NixOS-like machine, made for it and removed.
+
+    As root the machine is a Btrfs filesystem in memory, mounted where nobody else sees it;
+    otherwise it is two plain directories.
+
+    \b
+    Example:
+      drift demo
+    """
+    from drift.demo import machine, run_tour
+
+    drift = context.find_root().command
+
+    def run(arguments: list[str]) -> None:
+        drift.main(args=arguments, prog_name="drift", standalone_mode=False)
+
+    with machine() as made:
+        run_tour(made, run, click.echo)
