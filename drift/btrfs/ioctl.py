@@ -1,0 +1,102 @@
+"""Search Btrfs trees through BTRFS_IOC_TREE_SEARCH_V2; the only user of fcntl.
+
+The structures are those of the kernel's `linux/btrfs.h`. The search header is host-endian and the
+item payloads are little-endian; drift reads both with one struct and so runs on little-endian
+machines, which are all that NixOS supports.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+from fcntl import ioctl
+from struct import Struct
+
+from drift.errors import DriftError
+
+BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+
+# struct btrfs_ioctl_search_key and the buffer size behind it, 112 bytes.
+SEARCH_ARGS = Struct("<7Q4I4QQ")
+# struct btrfs_ioctl_search_header: transid of the leaf, objectid, offset, type, len.
+HEADER = Struct("<QQQII")
+HEADER_SIZE = HEADER.size
+
+# No item is larger than a node, and no node than 64 KiB.
+LARGEST_ITEM = 65536 + HEADER_SIZE
+
+ANY = 2**64 - 1
+ANY_TYPE = 255
+
+Key = tuple[int, int, int]
+
+
+class Search:
+    """A reusable search buffer on one filesystem; not shared between threads.
+
+    `buffer` holds the answer of the last `fetch`: items from `START` on, each a HEADER and its
+    payload, and zeros behind the last one, so that its end reads as an item of type 0.
+    """
+
+    START = SEARCH_ARGS.size
+
+    def __init__(self, fd: int, size: int = 256 * 1024) -> None:
+        self.fd = fd
+        self.size = max(size, 2 * LARGEST_ITEM)
+        # Wide structs may read past the last item; the slack keeps them inside the map.
+        self.buffer = mmap.mmap(-1, self.START + self.size + 4096)
+        self._zeros = bytes(self.size)
+        self._used = self.size
+
+    def fetch(
+        self,
+        tree: int,
+        first: Key,
+        last: Key,
+        *,
+        min_transid: int = 0,
+        items: int = 2**32 - 1,
+    ) -> int:
+        """Read the items with keys from `first` to `last` (objectid, type, offset) into `buffer`.
+
+        Returns how many there are: 0 at the end of the range. Only leaves with a generation of at
+        least `min_transid` are read. OSError passes through, but EPERM, which means that the
+        user is not root.
+        """
+        buffer = self.buffer
+        buffer[self.START : self.START + self.size] = self._zeros
+        SEARCH_ARGS.pack_into(
+            buffer, 0,
+            tree, first[0], last[0], first[2], last[2], min_transid, ANY,
+            first[1], last[1], items, 0, 0, 0, 0, 0, self.size,
+        )  # fmt: skip
+        try:
+            ioctl(self.fd, BTRFS_IOC_TREE_SEARCH_V2, buffer, True)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise DriftError(
+                    "reading Btrfs metadata needs root",
+                    "run drift with sudo, or give --live and --blank directories with --engine walk",
+                ) from error
+            if error.errno == errno.ENOENT:
+                return 0
+            raise
+        # nr_items, which the kernel sets to the number of items it copied.
+        return int.from_bytes(buffer[64:68], "little")
+
+    def ended(self, position: int) -> bool:
+        """Whether an answer that ends at `position` was cut by its range, not by the buffer."""
+        return position - self.START + LARGEST_ITEM < self.size
+
+    def close(self) -> None:
+        self.buffer.close()
+
+
+def after(key: Key) -> Key:
+    """The key that follows `key` in the 136-bit key space."""
+    objectid, kind, offset = key
+    if offset < ANY:
+        return objectid, kind, offset + 1
+    if kind < ANY_TYPE:
+        return objectid, kind + 1, 0
+    return objectid + 1, 0, 0

@@ -1,0 +1,365 @@
+"""Read one subvolume's tree: its new and touched inodes as columns, single inodes in full.
+
+Item order within a tree is by key (objectid, type, offset), so all items of an inode follow its
+INODE_ITEM: INODE_REF, INODE_EXTREF, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA.
+"""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search, after
+from drift.btrfs.items import (
+    DIR_INDEX,
+    EXTENT_DATA,
+    FIRST_FREE_OBJECTID,
+    INODE,
+    INODE_EXTREF,
+    INODE_ITEM,
+    INODE_REF,
+    LAST_FREE_OBJECTID,
+    XATTR_ITEM,
+    DirEntry,
+    Link,
+    MalformedItemError,
+    dir_index,
+    inline_data,
+    inode_extrefs,
+    inode_refs,
+    xattrs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from drift.btrfs.ioctl import Key
+
+# How items lie, taken in one call: the header of an INODE_ITEM (objectid, type, len), from its
+# payload generation, transid, the bytes of size to gid, mode, and mtime; then the next header
+# (objectid, offset, type, len) and, where that is an INODE_REF, the length of its name.
+WIDE = Struct("<8xQ8xII QQ36sI 80x12s12x 8xQQII 8xH")
+WIDE_NAME = WIDE.size
+TYPE_AND_LENGTH = Struct("<II")
+INODE_ITEM_SIZE = 160
+# Size to gid of an inode item, as the columns keep it: size, nbytes, block_group, nlink, uid, gid.
+DETAIL = Struct("<QQQIII")
+MTIME = Struct("<qI")
+
+# Inodes that lie closer than this are read in one search instead of one each.
+NEARBY = 8
+
+
+@dataclass(slots=True)
+class Columns:
+    """One row for each name of an inode that is new since a generation.
+
+    Inode numbers ascend from row to row. `details` and `mtimes` hold DETAIL and MTIME of each row,
+    `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
+    twice the length of the names in it. `touched` are the older inodes whose item was written
+    since, in ascending order; whether anything about them differs is for the reader to compare.
+    """
+
+    inodes: array[int] = field(default_factory=lambda: array("Q"))
+    parents: array[int] = field(default_factory=lambda: array("Q"))
+    generations: array[int] = field(default_factory=lambda: array("Q"))
+    modes: array[int] = field(default_factory=lambda: array("I"))
+    names: list[bytes] = field(default_factory=list)
+    details: bytearray = field(default_factory=bytearray)
+    mtimes: bytearray = field(default_factory=bytearray)
+    targets: dict[int, bytes] = field(default_factory=dict)
+    directories: dict[int, int] = field(default_factory=dict)
+    touched: array[int] = field(default_factory=lambda: array("Q"))
+
+    def rows_of(self, inode: int) -> range:
+        """The rows that name `inode`."""
+        first = bisect_left(self.inodes, inode)
+        last = first
+        while last < len(self.inodes) and self.inodes[last] == inode:
+            last += 1
+        return range(first, last)
+
+
+@dataclass(slots=True)
+class Node:
+    """One inode in full.
+
+    `extents` are the EXTENT_DATA items without their generation, each behind its file offset: equal
+    extents mean equal bytes. `entries` are a directory's, `links` all names of the inode.
+    """
+
+    inode: int
+    generation: int
+    size: int
+    nlink: int
+    uid: int
+    gid: int
+    mode: int
+    rdev: int
+    mtime: int
+    otime: int
+    links: list[Link]
+    xattrs: list[tuple[bytes, bytes]]
+    extents: list[bytes]
+    inline: bytes | None
+    entries: list[DirEntry]
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+
+def read_columns(
+    search: Search,
+    tree: int,
+    since: int,
+    *,
+    first: int = FIRST_FREE_OBJECTID,
+    last: int = LAST_FREE_OBJECTID,
+    progress: Callable[[int], None] | None = None,
+) -> Columns:
+    """Read the inodes from `first` to `last` of `tree` that were written at generation `since` or later.
+
+    With `since` 0 that is all of them, and all count as new; else an inode is new when it was made
+    after `since`. `progress` is called with the number of rows now and then.
+    """
+    columns = Columns()
+    key: Key = (first, 0, 0)
+    end: Key = (last, ANY_TYPE, ANY)
+    buffer = search.buffer
+    inodes, parents, generations = columns.inodes, columns.parents, columns.generations
+    modes, names, details = columns.modes, columns.names, columns.details
+    mtimes, touched = columns.mtimes, columns.touched
+    add_inode, add_parent, add_generation = inodes.append, parents.append, generations.append
+    add_mode, add_name = modes.append, names.append
+    wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
+    # The inode whose further items are wanted, None while stepping over an older one's.
+    current: int | None = None
+    generation = mode = 0
+    detail = mtime = b""
+    while search.fetch(tree, key, end, min_transid=since):
+        position = before = search.START
+        while True:
+            (
+                inode, kind, length, born, transid, raw, its_mode, its_mtime,
+                next_inode, parent, next_kind, next_length, name_length,
+            ) = wide(buffer, position)  # fmt: skip
+            if kind == INODE_ITEM:
+                before = position
+                position += HEADER_SIZE + length
+                if length != INODE_ITEM_SIZE:
+                    raise MalformedItemError(f"the item of inode {inode} has {length} bytes")
+                if transid < since:
+                    current = None
+                elif since and born <= since:
+                    current = None
+                    touched.append(inode)
+                else:
+                    current = inode
+                    generation, detail, mode, mtime = born, raw, its_mode, its_mtime
+                    if mode & 0o170000 == 0o040000:
+                        columns.directories[inode] = int.from_bytes(detail[:8], "little")
+                    if (
+                        next_kind == INODE_REF
+                        and next_inode == inode
+                        and next_length == 10 + name_length
+                    ):
+                        if inode != FIRST_FREE_OBJECTID:
+                            add_inode(inode)
+                            add_parent(parent)
+                            add_generation(born)
+                            add_mode(its_mode)
+                            start = before + WIDE_NAME
+                            add_name(buffer[start : start + name_length])
+                            details += raw
+                            mtimes += its_mtime
+                        before = position
+                        position += HEADER_SIZE + next_length
+            elif kind == 0:
+                break
+            else:
+                if current == inode and kind <= EXTENT_DATA:
+                    links: list[Link] = []
+                    payload_at = position + HEADER_SIZE
+                    if kind == INODE_REF:
+                        offset = HEADER.unpack_from(buffer, position)[2]
+                        links = inode_refs(offset, buffer[payload_at : payload_at + length])
+                    elif kind == INODE_EXTREF:
+                        links = inode_extrefs(buffer[payload_at : payload_at + length])
+                    elif kind == EXTENT_DATA and mode & 0o170000 == 0o120000:
+                        target = inline_data(buffer[payload_at : payload_at + length])
+                        if target is not None:
+                            for row in _last_rows(inodes, inode):
+                                columns.targets[row] = target
+                    if inode != FIRST_FREE_OBJECTID:
+                        for link in links:
+                            add_inode(inode)
+                            add_parent(link.parent)
+                            add_generation(generation)
+                            add_mode(mode)
+                            add_name(link.name)
+                            details += detail
+                            mtimes += mtime
+                before = position
+                position += HEADER_SIZE + length
+            # Step over what is not wanted, by length alone: to the next inode, and for a new one to
+            # its next ref; a symlink's target lies in its extent.
+            if current is None:
+                wanted = INODE_ITEM
+            elif mode & 0o170000 == 0o120000:
+                continue
+            else:
+                wanted = INODE_EXTREF
+            kind, length = type_and_length(buffer, position + 24)
+            while kind > wanted:
+                before = position
+                position += HEADER_SIZE + length
+                kind, length = type_and_length(buffer, position + 24)
+        if progress is not None:
+            progress(len(names))
+        _, objectid, offset, kind, _ = HEADER.unpack_from(buffer, before)
+        key = after((objectid, kind, offset))
+        if key > end or search.ended(position):
+            break
+    return columns
+
+
+def _last_rows(inodes: array[int], inode: int) -> Iterator[int]:
+    row = len(inodes) - 1
+    while row >= 0 and inodes[row] == inode:
+        yield row
+        row -= 1
+
+
+def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterator[tuple[int, Link]]:
+    """Yield (directory, its one link) for each of `directories` that exists in `tree`."""
+    for directory in directories:
+        first, last = (directory, INODE_REF, 0), (directory, INODE_REF, ANY)
+        if not search.fetch(tree, first, last, items=1):
+            continue
+        _, objectid, parent, kind, length = HEADER.unpack_from(search.buffer, search.START)
+        if (objectid, kind) != (directory, INODE_REF):
+            continue
+        start = search.START + HEADER_SIZE
+        yield from (
+            (directory, link) for link in inode_refs(parent, search.buffer[start : start + length])
+        )
+
+
+def read_nodes(search: Search, tree: int, inodes: Iterable[int]) -> Iterator[Node]:
+    """Yield each of `inodes` (ascending) that exists in `tree`, in full and in that order."""
+    wanted: list[int] = []
+    for inode in inodes:
+        if wanted and (inode - wanted[-1] > NEARBY):
+            yield from _read_range(search, tree, wanted)
+            wanted = []
+        wanted.append(inode)
+    if wanted:
+        yield from _read_range(search, tree, wanted)
+
+
+def highest_inode(search: Search, tree: int) -> int:
+    """The highest inode number in `tree`, 0 where it is empty."""
+    end: Key = (LAST_FREE_OBJECTID, ANY_TYPE, ANY)
+    low, high = 0, LAST_FREE_OBJECTID
+    while low < high:
+        # Numbers are given out from the bottom, so look close to the low end first.
+        middle = min(low * 2 + 1024, (low + high + 1) // 2)
+        if search.fetch(tree, (middle, 0, 0), end, items=1):
+            low = HEADER.unpack_from(search.buffer, search.START)[1]
+        else:
+            high = middle - 1
+    return low
+
+
+def read_node(search: Search, tree: int, inode: int) -> Node | None:
+    return next(_read_range(search, tree, [inode]), None)
+
+
+def _read_range(search: Search, tree: int, wanted: list[int]) -> Iterator[Node]:
+    chosen = set(wanted)
+    node: Node | None = None
+    for inode, kind, offset, payload in read_items(
+        search, tree, (wanted[0], 0, 0), (wanted[-1], ANY_TYPE, ANY), chosen
+    ):
+        if kind == INODE_ITEM:
+            if node is not None:
+                yield node
+            node = _node(inode, payload)
+        elif node is None or node.inode != inode:
+            continue
+        elif kind == INODE_REF:
+            node.links += inode_refs(offset, payload)
+        elif kind == INODE_EXTREF:
+            node.links += inode_extrefs(payload)
+        elif kind == XATTR_ITEM:
+            node.xattrs += xattrs(payload)
+        elif kind == DIR_INDEX:
+            node.entries.append(dir_index(payload))
+        elif kind == EXTENT_DATA:
+            data = inline_data(payload)
+            if data is not None and offset == 0:
+                node.inline = data
+            node.extents.append(offset.to_bytes(8, "little") + payload[8:])
+    if node is not None:
+        yield node
+
+
+def read_items(
+    search: Search, tree: int, first: Key, last: Key, chosen: set[int] | None = None
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (objectid, type, offset, payload) of all items from `first` to `last`.
+
+    With `chosen`, only items of these objectids, and no DIR_ITEM, which repeats a DIR_INDEX. The
+    generator may be left at any time; the search buffer must not be used by others meanwhile.
+    """
+    key = first
+    unpack = HEADER.unpack_from
+    while True:
+        count = search.fetch(tree, key, last)
+        if not count:
+            return
+        buffer, position = search.buffer, search.START
+        found = []
+        for _ in range(count):
+            _, objectid, offset, kind, length = unpack(buffer, position)
+            start = position + HEADER_SIZE
+            position = start + length
+            if chosen is None or (objectid in chosen and kind != 84):
+                found.append((objectid, kind, offset, buffer[start:position]))
+        ended = search.ended(position)
+        key = after((objectid, kind, offset))
+        # Handed out only now: the caller may search again between two items.
+        yield from found
+        if ended or key > last:
+            return
+
+
+def _node(inode: int, payload: bytes) -> Node:
+    if len(payload) != INODE_ITEM_SIZE:
+        raise MalformedItemError(f"the item of inode {inode} has {len(payload)} bytes")
+    (
+        generation, _, size, _, _, nlink, uid, gid, mode, rdev, _, _,
+        _, _, _, _, mtime, mtime_nsec, otime, otime_nsec,
+    ) = INODE.unpack(payload)  # fmt: skip
+    return Node(
+        inode=inode,
+        generation=generation,
+        size=size,
+        nlink=nlink,
+        uid=uid,
+        gid=gid,
+        mode=mode,
+        rdev=rdev,
+        mtime=mtime * 1_000_000_000 + mtime_nsec,
+        otime=otime * 1_000_000_000 + otime_nsec,
+        links=[],
+        xattrs=[],
+        extents=[],
+        inline=None,
+        entries=[],
+    )

@@ -1,0 +1,139 @@
+"""Are the bytes of two files equal? Only for files whose type and size agree and extents don't."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drift.diff.stream import Pending
+
+# A buffer of this size for each thread reads at the memory's speed; larger ones gain nothing.
+BLOCK = 1024 * 1024
+# Up to this size both files are read at once and compared; hashing would only add to it.
+SMALL = 64 * 1024
+# Reading is what takes the time, and the hash releases the interpreter's lock.
+THREADS = min(8, (os.cpu_count() or 1) * 2)
+
+# O_NOATIME needs the owner or root, so it is tried first and done without elsewhere.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class ChangedMeanwhileError(OSError):
+    """The file at a path is not the one whose metadata was read."""
+
+
+def compare_pairs(
+    pairs: Sequence[Pending],
+    open_live: Callable[[bytes], int],
+    open_blank: Callable[[bytes], int],
+    unreadable: Callable[[bytes, OSError], None],
+) -> list[bool | None]:
+    """Tell for each pair whether its bytes are equal, None where that can't be known.
+
+    `open_live` and `open_blank` open a path of either side for reading; what can't be read goes to
+    `unreadable` with its error. The largest pairs are begun first, so that none of them is left to
+    run alone at the end.
+    """
+
+    def compare(index: int) -> bool | None:
+        pair = pairs[index]
+        try:
+            return same_bytes(
+                lambda: _open(open_live, pair.live_path, pair.live_inode, pair.size),
+                lambda: _open(open_blank, pair.blank_path, pair.blank_inode, pair.size),
+                pair.size,
+            )
+        except OSError as error:
+            unreadable(pair.if_different.path, error)
+            return None
+
+    order = sorted(range(len(pairs)), key=lambda index: -pairs[index].size)
+    answers: list[bool | None] = [None] * len(pairs)
+    large = [index for index in order if pairs[index].size > SMALL]
+    if len(large) > 1:
+        with ThreadPoolExecutor(THREADS) as threads:
+            for index, answer in zip(large, threads.map(compare, large), strict=True):
+                answers[index] = answer
+    else:
+        order = large + order[len(large) :]
+    for index in order[len(large) if len(large) > 1 else 0 :]:
+        answers[index] = compare(index)
+    return answers
+
+
+def same_bytes(open_left: Callable[[], int], open_right: Callable[[], int], size: int) -> bool:
+    """Whether two files of `size` bytes hold the same; OSError passes through."""
+    left = open_left()
+    try:
+        right = open_right()
+        try:
+            first, second = os.pread(left, SMALL, 0), os.pread(right, SMALL, 0)
+            if first != second:
+                return False
+            if size <= SMALL:
+                return True
+            return digest(left) == digest(right)
+        finally:
+            os.close(right)
+    finally:
+        os.close(left)
+
+
+def digest(fd: int) -> bytes:
+    """The XXH3 128-bit digest of all that `fd` holds, read from its beginning."""
+    from xxhash import xxh3_128
+
+    state = xxh3_128()
+    buffer = bytearray(BLOCK)
+    view = memoryview(buffer)
+    offset = 0
+    while count := os.preadv(fd, [buffer], offset):
+        state.update(view[:count])
+        offset += count
+    return state.digest()
+
+
+def open_file(path: bytes, dir_fd: int | None = None) -> int:
+    """Open a regular file for reading without leaving a trace in its atime where that can be."""
+    try:
+        return os.open(path, READ | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(path, READ, dir_fd=dir_fd)
+
+
+# A path longer than the kernel takes at once is walked in parts.
+LONGEST_PATH = 4000
+
+
+def open_below(directory: int, path: bytes) -> int:
+    """Open the regular file at `path` below `directory`, however long the path is."""
+    path = path.lstrip(b"/")
+    opened: int | None = None
+    try:
+        while len(path) > LONGEST_PATH:
+            cut = path.rfind(b"/", 0, LONGEST_PATH)
+            step = os.open(
+                path[:cut],
+                os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                dir_fd=directory if opened is None else opened,
+            )
+            if opened is not None:
+                os.close(opened)
+            opened, path = step, path[cut + 1 :]
+        return open_file(path, directory if opened is None else opened)
+    finally:
+        if opened is not None:
+            os.close(opened)
+
+
+def _open(opener: Callable[[bytes], int], path: bytes, inode: int, size: int) -> int:
+    fd = opener(path)
+    found = os.fstat(fd)
+    if found.st_ino != inode or found.st_size != size:
+        os.close(fd)
+        raise ChangedMeanwhileError(0, "it changed while drift was reading")
+    return fd

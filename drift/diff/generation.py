@@ -1,0 +1,585 @@
+"""Compare two Btrfs trees by what was written since their histories parted.
+
+The two trees are joined by path, from the top down. What makes it fast is what it leaves out; why
+that is safe, with T the base generation (`subvolumes.relate`: both trees were equal just before T):
+
+- Every operation on a file or directory, of data, names, owner, mode or xattrs, writes its inode
+  item with the running generation as `transid`, and whatever items it changes, into new leaves.
+  So an inode whose item is older than T in both trees has the same data, properties, names and
+  entries in both. Only the others, the *touched* ones, are looked at.
+- The kernel skips leaves older than T, so each side's touched inodes come from one search of what
+  was rewritten since. A rewritten leaf returns its unchanged neighbours too; their transid tells.
+- An inode made after T exists on one side only; reused inode numbers are told apart by the
+  inode's own generation. All its items lie in new leaves, so the search has returned them all.
+- A touched inode that is older than T is read again in full, by key, from both trees, because some
+  of its items may lie in leaves that were not rewritten. If it is equal in both it is dismissed:
+  reading a directory under relatime, chmod and back, balance and dedupe only look like changes.
+- A name that appeared or vanished shows in its directory, which is then touched and unequal. Below
+  a directory that is equal, only the ways down to unequal inodes are followed.
+- The blank is searched just as the live root is, so one that was written to later, or a sibling,
+  is as good as an untouched ancestor.
+
+Where no T can be proved, T is 0: every inode counts as new, nothing is left out, and what was a
+generation comparison is a comparison of all metadata (engine `metadata`).
+"""
+
+from __future__ import annotations
+
+import stat
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from drift.btrfs.items import Link, kind_of
+from drift.diff.stream import Block, Pending, change_of_row
+from drift.diff.trees import ROOT, Tree, stub
+from drift.model import Change, Kind, Status
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Iterator
+
+    from drift.btrfs.items import DirEntry
+    from drift.btrfs.trees import Node
+    from drift.diff.trees import Side
+
+# How many inodes are read in full before the equal ones among them are let go.
+INODES_AT_ONCE = 4096
+
+REGULAR = 0o100000
+FORMAT = 0o170000
+
+
+class Place(NamedTuple):
+    """A directory of one side; `node` is set for a snapshot's stub, which is in no tree."""
+
+    tree: Tree | None
+    inode: int
+
+
+class Seen(NamedTuple):
+    """An entry of one side, with the tree its inode is in and, for a directory, where to go on."""
+
+    node: Node
+    kind: Kind
+    tree: Tree | None
+    place: Place | None
+
+
+class Descend(NamedTuple):
+    events: Iterator[Event]
+
+
+Event = Change | Block | Pending | Descend
+
+
+class Comparison:
+    """The differences between two sides; iterate over `events`.
+
+    `bound` is the generation up to which an inode can be the same file on both sides: the base,
+    or where none is proved the creation of the younger subvolume. `vanished` is called with the
+    path of what was there when the search began and could not be found again.
+    """
+
+    def __init__(
+        self,
+        live: Side,
+        blank: Side | None,
+        *,
+        since: int,
+        bound: int,
+        vanished: Callable[[bytes], None],
+        ordered: bool = True,
+    ) -> None:
+        self._live = live
+        self._blank = blank
+        self._since = since
+        self._bound = bound
+        self._vanished = vanished
+        self._ordered = ordered
+        self._unequal: dict[int, tuple[Node | None, Node | None]] = {}
+        self._ways: dict[int, dict[bytes, int]] = {}
+        self._subvolumes: dict[int, set[bytes]] = {}
+        self._moves: dict[int, dict[bytes, bytes]] = {}
+        if since and blank is not None:
+            self._dismiss_equals(live, blank)
+            self._mark_ways(live, blank)
+
+    def events(self) -> Iterator[Change | Block | Pending]:
+        """Yield each difference, sorted by path components; pending ones need a look at contents."""
+        stack = [self._start()]
+        while stack:
+            for event in stack[-1]:
+                if isinstance(event, Descend):
+                    stack.append(event.events)
+                    break
+                yield event
+            else:
+                stack.pop()
+
+    def _start(self) -> Iterator[Event]:
+        live = Place(self._live.tree, ROOT)
+        if self._blank is None:
+            yield Descend(self._one_sided(b"", live, self._live, Status.ADDED))
+            return
+        blank = Place(self._blank.tree, ROOT)
+        yield from self._pair(
+            b"/",
+            self._see_root(self._live.tree, Kind.DIRECTORY),
+            self._see_root(self._blank.tree, Kind.DIRECTORY),
+            descend=False,
+        )
+        yield Descend(self._join(b"", live, blank))
+
+    # What is touched, and the ways down to it.
+
+    def _dismiss_equals(self, live: Side, blank: Side) -> None:
+        touched = sorted({*live.tree.columns.touched, *blank.tree.columns.touched})
+        # An inode number that was free at T can have been taken on both sides, or taken again.
+        reused = {*_reused(live.tree, blank.tree), *_reused(blank.tree, live.tree)}
+        for chunk in _chunks(sorted(reused.union(touched)), INODES_AT_ONCE):
+            ours, theirs = live.tree.nodes(chunk), blank.tree.nodes(chunk)
+            for inode in chunk:
+                left, right = ours.get(inode), theirs.get(inode)
+                if (
+                    inode not in reused
+                    and left is not None
+                    and right is not None
+                    and _equal(left, right)
+                ):
+                    continue
+                self._unequal[inode] = left, right
+                if left is not None:
+                    live.tree.keep(left)
+                if right is not None:
+                    blank.tree.keep(right)
+
+    def _mark_ways(self, live: Side, blank: Side) -> None:
+        frontier: set[int] = set()
+        for inode, pair in self._unequal.items():
+            for node in pair:
+                for link in () if node is None or inode == ROOT else node.links:
+                    self._mark(inode, link, frontier)
+        for side in (live, blank):
+            # A subvolume differs from the stub that a snapshot has in its place, and nothing in
+            # the directory around it tells.
+            for link in side.nested_in_own_tree():
+                self._subvolumes.setdefault(link.parent, set()).add(link.name)
+                self._way_to(link.parent, frontier)
+        while frontier:
+            # Directories that are equal on both sides have the same link on both.
+            found = live.tree.links(frontier)
+            frontier = set()
+            for inode, link in found.items():
+                self._mark(inode, link, frontier)
+
+    def _mark(self, inode: int, link: Link, frontier: set[int]) -> None:
+        self._way_to(link.parent, frontier)[link.name] = inode
+
+    def _way_to(self, directory: int, frontier: set[int]) -> dict[bytes, int]:
+        ways = self._ways.get(directory)
+        if ways is None:
+            ways = self._ways[directory] = {}
+            if directory != ROOT and directory not in self._unequal:
+                frontier.add(directory)
+        return ways
+
+    # Both sides have a directory at the same path.
+
+    def _join(self, path: bytes, live: Place, blank: Place) -> Iterator[Event]:
+        if self._same(live, blank) and not self._entries_differ(live.inode):
+            ways = self._ways.get(live.inode, {})
+            nested = self._subvolumes.get(live.inode, set())
+            if nested:
+                for name in sorted(nested.union(ways)):
+                    if name in nested:
+                        yield from self._named(path, live, blank, [name])
+                    else:
+                        yield from self._same_inode(path + b"/" + name, ways[name])
+                return
+            for name in sorted(ways):
+                yield from self._same_inode(path + b"/" + name, ways[name])
+            return
+        ours, theirs = _entries(live), _entries(blank)
+        if self._since and live.tree is self._live.tree and self._is_blank(blank):
+            names = [
+                name for name, entry in ours.items() if not self._is_equal(entry, theirs.get(name))
+            ]
+        else:
+            names = list(ours)
+        names += [name for name in theirs if name not in ours]
+        names.sort()
+        yield from self._named(path, live, blank, names)
+
+    def _is_equal(self, live: DirEntry, blank: DirEntry | None) -> bool:
+        """Whether an entry of both directories is one old inode with nothing to see in or below it."""
+        return (
+            blank is not None
+            and live.objectid == blank.objectid
+            and not live.subvolume
+            and not blank.subvolume
+            and live.objectid not in self._unequal
+            and live.objectid not in self._ways
+        )
+
+    def _named(self, path: bytes, live: Place, blank: Place, names: list[bytes]) -> Iterator[Event]:
+        """Compare what two directories hold under `names`."""
+        ours, theirs = _entries(live), _entries(blank)
+        seen_live = self._see(live, [ours[name] for name in names if name in ours], self._live)
+        seen_blank = self._see(
+            blank, [theirs[name] for name in names if name in theirs], self._blank
+        )
+        for name in names:
+            mine, other = seen_live.get(name), seen_blank.get(name)
+            child = path + b"/" + name
+            if (mine is None and name in ours) or (other is None and name in theirs):
+                self._vanished(child)
+            elif mine is not None and other is not None:
+                if self._one_inode(mine, other):
+                    yield from self._same_inode(child, mine.node.inode)
+                else:
+                    yield from self._pair(child, mine, other)
+            elif mine is not None:
+                yield from self._single(child, mine, self._live, Status.ADDED)
+            elif other is not None and self._blank is not None:
+                yield from self._single(child, other, self._blank, Status.DELETED)
+
+    def _one_inode(self, live: Seen, blank: Seen) -> bool:
+        return bool(
+            self._since
+            and live.node.inode == blank.node.inode
+            and live.node.inode != ROOT
+            and live.tree is self._live.tree
+            and self._blank is not None
+            and blank.tree is self._blank.tree
+        )
+
+    def _same_inode(self, path: bytes, inode: int) -> Iterator[Event]:
+        """An entry of two equal directories: the same inode on both sides."""
+        assert self._blank is not None
+        if inode not in self._unequal:
+            if inode in self._ways:
+                places = Place(self._live.tree, inode), Place(self._blank.tree, inode)
+                yield Descend(self._join(path, *places))
+            return
+        left, right = self._unequal[inode]
+        if left is None or right is None:
+            self._vanished(path)
+            return
+        yield from self._pair(
+            path, self._seen(left, self._live.tree), self._seen(right, self._blank.tree)
+        )
+
+    def _seen(self, node: Node, tree: Tree) -> Seen:
+        place = Place(tree, node.inode) if node.is_directory else None
+        return Seen(node, kind_of(node.mode), tree, place)
+
+    def _pair(
+        self, path: bytes, live: Seen, blank: Seen, *, descend: bool = True
+    ) -> Iterator[Event]:
+        if live.kind is not blank.kind:
+            yield _change(Status.TYPE, path, live)
+        elif live.kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
+            if not _same_properties(live.node, blank.node):
+                yield _change(Status.PROPERTIES, path, live)
+        else:
+            yield from self._contents(path, live, blank)
+        if not descend:
+            return
+        if live.place is not None and blank.place is not None:
+            yield Descend(self._join(path, live.place, blank.place))
+        elif live.place is not None:
+            yield Descend(self._one_sided(path, live.place, self._live, Status.ADDED))
+        elif blank.place is not None and self._blank is not None:
+            yield Descend(self._one_sided(path, blank.place, self._blank, Status.DELETED))
+
+    def _contents(self, path: bytes, live: Seen, blank: Seen) -> Iterator[Event]:
+        equal = _same_content(live.node, blank.node)
+        properties = (
+            None
+            if _same_properties(live.node, blank.node)
+            else _change(Status.PROPERTIES, path, live)
+        )
+        if equal is None:
+            yield Pending(
+                path,
+                live.node.inode,
+                path,
+                blank.node.inode,
+                live.node.size,
+                properties,
+                _change(Status.MODIFIED, path, live),
+            )
+        elif not equal:
+            yield _change(Status.MODIFIED, path, live)
+        elif properties is not None:
+            yield properties
+
+    # Only one side has something at the path.
+
+    def _one_sided(
+        self, path: bytes, place: Place, side: Side, status: Status, *, alive: bool = True
+    ) -> Iterator[Event]:
+        """The entries below a directory that only one side has.
+
+        `alive` says that the directory itself exists on the other side, under another name; then
+        its untouched children do as well.
+        """
+        tree = place.tree
+        if tree is None:
+            return
+        if not tree.rows_are_all(place.inode):
+            yield from self._listed(path, place, side, status, alive=alive)
+            return
+        columns = tree.columns
+        names, modes = columns.names, columns.modes
+        rows = tree.rows(place.inode)
+        movable = tree is side.tree and self._may_have_moved(columns.generations, rows)
+        ordered = sorted(rows, key=names.__getitem__)
+        prefix = path + b"/"
+        run: list[int] = []
+        for row in ordered:
+            form = modes[row] & FORMAT
+            if form == REGULAR and not (movable and columns.generations[row] <= self._bound):
+                run.append(row)
+                continue
+            if run and self._ordered:
+                yield Block(status, prefix, [names[r] for r in run], run, columns)
+                run = []
+            child = prefix + names[row]
+            if movable and columns.generations[row] <= self._bound:
+                node = tree.node(columns.inodes[row])
+                if node is None:
+                    self._vanished(child)
+                    continue
+                yield from self._single(child, self._seen(node, tree), side, status)
+                continue
+            kind = kind_of(modes[row])
+            yield change_of_row(status, child, columns, row, kind)
+            if kind is Kind.DIRECTORY:
+                below = Place(tree, columns.inodes[row])
+                yield Descend(self._one_sided(child, below, side, status, alive=False))
+        if run:
+            yield Block(status, prefix, [names[r] for r in run], run, columns)
+
+    def _may_have_moved(self, generations: array[int], rows: list[int]) -> bool:
+        return bool(
+            self._blank is not None
+            and not self._since
+            and self._bound
+            and rows
+            and min(generations[row] for row in rows) <= self._bound
+        )
+
+    def _listed(
+        self, path: bytes, place: Place, side: Side, status: Status, *, alive: bool
+    ) -> Iterator[Event]:
+        entries = _entries(place)
+        seen = self._see(place, list(entries.values()), side)
+        for name in sorted(entries):
+            child = path + b"/" + name
+            if name in seen:
+                yield from self._single(child, seen[name], side, status, alive=alive)
+            else:
+                self._vanished(child)
+
+    def _single(
+        self, path: bytes, seen: Seen, side: Side, status: Status, *, alive: bool = True
+    ) -> Iterator[Event]:
+        node = seen.node
+        moves = self._moves_of(node, seen, side, alive=alive)
+        if status is Status.ADDED and path in moves:
+            yield from self._renamed(moves[path], path, seen)
+        elif status is Status.ADDED or path not in moves.values():
+            yield _change(status, path, seen)
+        if seen.place is not None:
+            alive = seen.place.tree is side.tree and self._other(side, node) is not None
+            yield Descend(self._one_sided(path, seen.place, side, status, alive=alive))
+
+    def _renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
+        assert self._blank is not None
+        blank = self._blank.tree.node(live.node.inode)
+        equal = True if blank is None else _same_content(live.node, blank)
+        if live.kind is Kind.DIRECTORY:
+            equal = True
+        change = _change(Status.RENAMED, path, live)._replace(source=source)
+        modified = change._replace(modified=True)
+        if equal is None and blank is not None:
+            yield Pending(
+                path, live.node.inode, source, blank.inode, live.node.size, change, modified
+            )
+        else:
+            yield change if equal else modified
+
+    # The same file under another name.
+
+    def _moves_of(self, node: Node, seen: Seen, side: Side, *, alive: bool) -> dict[bytes, bytes]:
+        """Map the new paths of this inode to the old ones they replace.
+
+        Names that exist on the other side are no part of it; the k-th new name takes the k-th old
+        one, both sorted.
+        """
+        if (
+            self._blank is None
+            or not node.links
+            or seen.tree is not side.tree
+            or node.generation > self._bound
+            or (self._since and not alive and node.inode not in self._unequal)
+        ):
+            return {}
+        if node.inode in self._moves:
+            return self._moves[node.inode]
+        other = self._other(side, node)
+        moves: dict[bytes, bytes] = {}
+        if other is not None:
+            live, blank = (node, other) if side is self._live else (other, node)
+            new = _absent(live.links, self._live, self._blank)
+            gone = _absent(blank.links, self._blank, self._live)
+            moves = dict(zip(new, gone, strict=False))
+        if node.nlink > 1:
+            self._moves[node.inode] = moves
+        return moves
+
+    def _other(self, side: Side, node: Node) -> Node | None:
+        """The same inode on the other side: made before the two parted, at the same instant."""
+        if self._blank is None or node.generation > self._bound:
+            return None
+        tree = self._blank.tree if side is self._live else self._live.tree
+        if not self._since and not tree.is_new(node.inode):
+            return None
+        other = tree.node(node.inode)
+        if other is None or not other.links:
+            return None
+        if (other.generation, other.otime) != (node.generation, node.otime):
+            return None
+        return other if other.mode & FORMAT == node.mode & FORMAT else None
+
+    # What the entries of a directory are.
+
+    def _see(self, place: Place, entries: list[DirEntry], side: Side | None) -> dict[bytes, Seen]:
+        tree = place.tree
+        if tree is None or side is None:
+            return {}
+        seen: dict[bytes, Seen] = {}
+        nodes = tree.nodes(entry.objectid for entry in entries if not entry.subvolume)
+        for entry in entries:
+            if entry.subvolume:
+                nested = side.nested(tree, place.inode, entry)
+                seen[entry.name] = (
+                    Seen(stub(tree.node(place.inode)), Kind.DIRECTORY, None, Place(None, 0))
+                    if nested is None
+                    else self._see_root(nested, Kind.SUBVOLUME)
+                )
+                continue
+            node = nodes.get(entry.objectid)
+            if node is not None:
+                seen[entry.name] = self._seen(node, tree)
+        return seen
+
+    def _see_root(self, tree: Tree, kind: Kind) -> Seen:
+        node = tree.node(ROOT)
+        if node is None:
+            return Seen(stub(None), kind, tree, Place(tree, ROOT))
+        return Seen(node, kind, tree, Place(tree, ROOT))
+
+    def _is_blank(self, place: Place) -> bool:
+        return self._blank is not None and place.tree is self._blank.tree
+
+    def _same(self, live: Place, blank: Place) -> bool:
+        """Whether both are the same old inode of the two related trees."""
+        return bool(
+            self._since
+            and live.inode == blank.inode
+            and live.tree is self._live.tree
+            and self._is_blank(blank)
+            and (live.inode == ROOT or not self._live.tree.is_new(live.inode))
+            and (live.inode == ROOT or not self._blank_is_new(live.inode))
+        )
+
+    def _blank_is_new(self, inode: int) -> bool:
+        return self._blank is not None and self._blank.tree.is_new(inode)
+
+    def _entries_differ(self, inode: int) -> bool:
+        pair = self._unequal.get(inode)
+        if pair is None:
+            return False
+        left, right = pair
+        return left is None or right is None or _names(left) != _names(right)
+
+
+def _reused(tree: Tree, other: Tree) -> list[int]:
+    """The inode numbers that are new in `tree` and in use in `other`."""
+    inodes = tree.columns.inodes
+    highest = other.highest_inode() if inodes else 0
+    numbers = sorted(set(inodes[: bisect_right(inodes, highest)]))
+    return [inode for chunk in _chunks(numbers, INODES_AT_ONCE) for inode in other.nodes(chunk)]
+
+
+def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+def _absent(links: list[Link], side: Side, other: Side) -> list[bytes]:
+    paths = (side.path(link) for link in links)
+    found = {path for path in paths if path is not None and not other.exists(path)}
+    return sorted(found, key=lambda path: path.split(b"/"))
+
+
+def _entries(place: Place) -> dict[bytes, DirEntry]:
+    return {} if place.tree is None else place.tree.entries(place.inode)
+
+
+def _names(node: Node) -> list[tuple[bytes, int, bool]]:
+    return sorted(node.entries)
+
+
+def _equal(left: Node, right: Node) -> bool:
+    """Whether nothing that a user can see differs; for directories, of their entries either."""
+    return (
+        left.generation == right.generation
+        and left.otime == right.otime
+        and sorted(left.links) == sorted(right.links)
+        and _same_properties(left, right)
+        and left.rdev == right.rdev
+        and (
+            _names(left) == _names(right)
+            if left.is_directory
+            else left.size == right.size and left.extents == right.extents
+        )
+    )
+
+
+def _same_properties(left: Node, right: Node) -> bool:
+    return (left.mode, left.uid, left.gid) == (right.mode, right.uid, right.gid) and sorted(
+        left.xattrs
+    ) == sorted(right.xattrs)
+
+
+def _same_content(left: Node, right: Node) -> bool | None:
+    """Whether two inodes of the same type hold the same; None where only reading can tell."""
+    form = stat.S_IFMT(left.mode)
+    if form in (stat.S_IFCHR, stat.S_IFBLK):
+        return left.rdev == right.rdev
+    if form in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR):
+        return True
+    if left.size != right.size:
+        return False
+    if left.extents == right.extents or left.size == 0:
+        return True
+    if left.inline is not None and right.inline is not None:
+        return left.inline == right.inline
+    return None
+
+
+def _change(status: Status, path: bytes, seen: Seen) -> Change:
+    node = seen.node
+    return Change(
+        status,
+        path,
+        seen.kind,
+        node.size,
+        node.mode & 0o7777,
+        node.uid,
+        node.gid,
+        node.mtime,
+        target=node.inline if seen.kind is Kind.SYMLINK else None,
+    )

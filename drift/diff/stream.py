@@ -1,0 +1,118 @@
+"""What the engines hand on: single changes, and blocks of files that are new or gone together.
+
+A root with an empty blank is all new, a million files. So that no object is made for each of them,
+the regular files of a directory that exist on one side only travel as one Block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from drift.btrfs.trees import DETAIL, MTIME
+from drift.model import Change, Kind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from drift.btrfs.trees import Columns
+
+
+class Block(NamedTuple):
+    """Regular files of one directory, sorted by name, all added or all deleted.
+
+    `directory` is the path that their names follow, with its final slash.
+    """
+
+    status: Status
+    directory: bytes
+    names: list[bytes]
+    rows: list[int]
+    columns: Columns
+
+    def sizes(self) -> list[int]:
+        unpack, details = DETAIL.unpack_from, self.columns.details
+        return [unpack(details, DETAIL.size * row)[0] for row in self.rows]
+
+    def newest(self) -> int:
+        """The newest mtime of them all, in nanoseconds."""
+        unpack, mtimes = MTIME.unpack_from, self.columns.mtimes
+        seconds, nanoseconds = max(unpack(mtimes, MTIME.size * row) for row in self.rows)
+        return int(seconds * 1_000_000_000 + nanoseconds)
+
+    def changes(self) -> Iterator[Change]:
+        for name, row in zip(self.names, self.rows, strict=True):
+            yield change_of_row(self.status, self.directory + name, self.columns, row, Kind.FILE)
+
+
+class Pending(NamedTuple):
+    """Two files whose bytes have to be compared before it is known what changed.
+
+    `live_path` and `blank_path` are where to open them, rooted at either side.
+    """
+
+    live_path: bytes
+    live_inode: int
+    blank_path: bytes
+    blank_inode: int
+    size: int
+    if_equal: Change | None
+    if_different: Change
+
+
+def change_of_row(status: Status, path: bytes, columns: Columns, row: int, kind: Kind) -> Change:
+    size, _, _, _, uid, gid = DETAIL.unpack_from(columns.details, DETAIL.size * row)
+    seconds, nanoseconds = MTIME.unpack_from(columns.mtimes, MTIME.size * row)
+    return Change(
+        status,
+        path,
+        kind,
+        size,
+        columns.modes[row] & 0o7777,
+        uid,
+        gid,
+        seconds * 1_000_000_000 + nanoseconds,
+        target=columns.targets.get(row) if kind is Kind.SYMLINK else None,
+    )
+
+
+# How many pairs of files are read, and how many changes held back for them, at a time.
+PAIRS_AT_ONCE = 2048
+HELD_AT_ONCE = 65536
+
+
+def settle(
+    events: Iterable[Change | Block | Pending],
+    compare: Callable[[list[Pending]], list[bool | None]],
+) -> Iterator[Change | Block]:
+    """Yield the changes of `events` in their order, with pending ones decided by `compare`.
+
+    `compare` tells for each pair whether its bytes are equal; None means that it could not be read
+    (and has been reported), which counts as different.
+    """
+    held: list[Change | Block | Pending] = []
+    pairs: list[Pending] = []
+    for event in events:
+        if isinstance(event, Pending):
+            pairs.append(event)
+        elif not pairs:
+            yield event
+            continue
+        held.append(event)
+        if len(pairs) >= PAIRS_AT_ONCE or len(held) >= HELD_AT_ONCE:
+            yield from _release(held, compare(pairs))
+            held, pairs = [], []
+    yield from _release(held, compare(pairs) if pairs else [])
+
+
+def _release(
+    held: list[Change | Block | Pending], answers: list[bool | None]
+) -> Iterator[Change | Block]:
+    answer = iter(answers)
+    for event in held:
+        if not isinstance(event, Pending):
+            yield event
+        elif next(answer):
+            if event.if_equal is not None:
+                yield event.if_equal
+        else:
+            yield event.if_different

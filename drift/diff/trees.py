@@ -1,0 +1,215 @@
+"""One side of the comparison: a subvolume with all that is nested in it, read as far as asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drift.btrfs.items import (
+    EMPTY_SUBVOL_DIR_OBJECTID,
+    FIRST_FREE_OBJECTID,
+    DirEntry,
+    Link,
+)
+from drift.btrfs.trees import Node, highest_inode, read_columns, read_links, read_node, read_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from drift.btrfs.ioctl import Search
+    from drift.btrfs.subvolumes import Subvolume
+    from drift.btrfs.trees import Columns
+
+ROOT = FIRST_FREE_OBJECTID
+# Directories whose entries are kept for another look; a bound for memory, not for truth.
+ENTRIES_KEPT = 4096
+
+
+class Tree:
+    """One subvolume's tree: what is new in it since a generation, and the rest on demand."""
+
+    def __init__(
+        self,
+        search: Search,
+        tree_id: int,
+        since: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.search = search
+        self.id = tree_id
+        self.since = since
+        self.columns: Columns = read_columns(search, tree_id, since, progress=progress)
+        self._rows: dict[int, list[int]] | None = None
+        self._kept: dict[int, Node] = {}
+        self._entries: dict[int, dict[bytes, DirEntry]] = {}
+
+    def is_new(self, inode: int) -> bool:
+        """Whether `inode` was made after `since`."""
+        return bool(self.columns.rows_of(inode))
+
+    def highest_inode(self) -> int:
+        return highest_inode(self.search, self.id)
+
+    def keep(self, node: Node) -> None:
+        """Answer later questions about this inode from `node`."""
+        self._kept[node.inode] = node
+
+    def node(self, inode: int) -> Node | None:
+        kept = self._kept.get(inode)
+        return kept if kept is not None else read_node(self.search, self.id, inode)
+
+    def nodes(self, inodes: Iterable[int]) -> dict[int, Node]:
+        """Those of `inodes` that exist, in full."""
+        wanted = sorted(set(inodes))
+        found = {inode: self._kept[inode] for inode in wanted if inode in self._kept}
+        missing = [inode for inode in wanted if inode not in found]
+        found.update((node.inode, node) for node in read_nodes(self.search, self.id, missing))
+        return found
+
+    def links(self, directories: Iterable[int]) -> dict[int, Link]:
+        """The one link of each of `directories` that exists."""
+        return dict(read_links(self.search, self.id, sorted(directories)))
+
+    def rows(self, directory: int) -> list[int]:
+        """The rows of the new entries in `directory`."""
+        if self._rows is None:
+            rows: dict[int, list[int]] = {}
+            self._rows = rows
+            for row, parent in enumerate(self.columns.parents):
+                try:
+                    rows[parent].append(row)
+                except KeyError:
+                    rows[parent] = [row]
+        return self._rows.get(directory, [])
+
+    def rows_are_all(self, directory: int) -> bool:
+        """Whether `rows` names all entries of `directory`: its size is twice the sum of its names."""
+        size = self.columns.directories.get(directory)
+        if size is None:
+            return False
+        names = self.columns.names
+        return size == 2 * sum(len(names[row]) for row in self.rows(directory))
+
+    def entries(self, directory: int) -> dict[bytes, DirEntry]:
+        """All entries of `directory`, by name."""
+        if self.rows_are_all(directory):
+            names, inodes = self.columns.names, self.columns.inodes
+            return {
+                names[row]: DirEntry(names[row], inodes[row], False) for row in self.rows(directory)
+            }
+        cached = self._entries.get(directory)
+        if cached is not None:
+            return cached
+        node = self.node(directory)
+        entries = {} if node is None else {entry.name: entry for entry in node.entries}
+        if len(self._entries) >= ENTRIES_KEPT:
+            self._entries.clear()
+        self._entries[directory] = entries
+        return entries
+
+
+class Side:
+    """The live root or the blank: its own tree, and those of the subvolumes nested in it."""
+
+    def __init__(
+        self,
+        search: Search,
+        subvolume: Subvolume,
+        subvolumes: Mapping[int, Subvolume],
+        since: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._search = search
+        self._progress = progress
+        self.subvolume = subvolume
+        self.tree = Tree(search, subvolume.id, since, progress)
+        self._trees = {subvolume.id: self.tree}
+        # Where each subvolume really is: a snapshot of its parent names it too, but holds a stub.
+        self._real = {
+            (one.parent_id, one.directory, one.name): one.id for one in subvolumes.values()
+        }
+        self._paths: dict[int, bytes] = {ROOT: b""}
+        self._directories: dict[bytes, tuple[Tree, int] | None] = {b"": (self.tree, ROOT)}
+
+    def nested(self, tree: Tree, directory: int, entry: DirEntry) -> Tree | None:
+        """The tree of the subvolume that `entry` names, None where it is a snapshot's stub."""
+        if self._real.get((tree.id, directory, entry.name)) != entry.objectid:
+            return None
+        if entry.objectid not in self._trees:
+            self._trees[entry.objectid] = Tree(self._search, entry.objectid, 0, self._progress)
+        return self._trees[entry.objectid]
+
+    def nested_in_own_tree(self) -> list[Link]:
+        """Where subvolumes are nested directly in this side's own tree."""
+        return [Link(place[1], place[2]) for place in self._real if place[0] == self.tree.id]
+
+    def path(self, link: Link) -> bytes | None:
+        """The path of an entry of the side's own tree; None if it hangs in the air."""
+        chain = []
+        parent = link.parent
+        while parent not in self._paths:
+            up = self._link(parent)
+            if up is None:
+                return None
+            chain.append((parent, up.name))
+            parent = up.parent
+        base = self._paths[parent]
+        for directory, name in reversed(chain):
+            base += b"/" + name
+            self._paths[directory] = base
+        return base + b"/" + link.name
+
+    def _link(self, directory: int) -> Link | None:
+        rows = self.tree.columns.rows_of(directory)
+        if rows:
+            columns = self.tree.columns
+            return Link(columns.parents[rows[0]], columns.names[rows[0]])
+        return self.tree.links([directory]).get(directory)
+
+    def exists(self, path: bytes) -> bool:
+        """Whether there is an entry at `path`, across nested subvolumes."""
+        above, _, name = path.rpartition(b"/")
+        directory = self._directory(above)
+        return directory is not None and name in directory[0].entries(directory[1])
+
+    def _directory(self, path: bytes) -> tuple[Tree, int] | None:
+        # Down from the nearest ancestor that is known already, without recursion: paths are deep.
+        missing = []
+        while path not in self._directories:
+            path, _, name = path.rpartition(b"/")
+            missing.append(name)
+        place = self._directories[path]
+        for name in reversed(missing):
+            path = path + b"/" + name
+            if place is not None:
+                tree, inode = place
+                entry = tree.entries(inode).get(name)
+                place = None if entry is None else self._enter(tree, inode, entry)
+            self._directories[path] = place
+        return place
+
+    def _enter(self, tree: Tree, directory: int, entry: DirEntry) -> tuple[Tree, int] | None:
+        if entry.subvolume:
+            nested = self.nested(tree, directory, entry)
+            return None if nested is None else (nested, ROOT)
+        return tree, entry.objectid
+
+
+def stub(parent: Node | None) -> Node:
+    """What a snapshot shows in place of a subvolume nested in its source: an empty directory."""
+    return Node(
+        inode=EMPTY_SUBVOL_DIR_OBJECTID,
+        generation=0,
+        size=0,
+        nlink=1,
+        uid=0 if parent is None else parent.uid,
+        gid=0 if parent is None else parent.gid,
+        mode=0o040755,
+        rdev=0,
+        mtime=0,
+        otime=0,
+        links=[],
+        xattrs=[],
+        extents=[],
+        inline=None,
+        entries=[],
+    )
