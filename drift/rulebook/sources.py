@@ -1,19 +1,27 @@
-"""Find the rule files and read their bytes; everything else about them is decided elsewhere."""
+"""Find the rule files: the shipped ones, the system's, the user's and those given."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.rulebook.rule import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 SYSTEM_RULES = Path("/etc/drift/rules.d")
 
 Source = tuple[Layer, Path]
+
+
+class RuleFile(NamedTuple):
+    """`name` is what messages and origins call the file."""
+
+    layer: Layer
+    name: str
+    path: str
 
 
 def shipped_directory() -> Path:
@@ -37,30 +45,16 @@ def rule_sources(extra: Sequence[Path], environ: Mapping[str, str]) -> list[Sour
     return present + [(Layer.GIVEN, path) for path in extra]
 
 
-def rule_files(source: Source) -> list[tuple[str, Path]]:
-    """The files of a source in the order of their names, each with its name for messages.
+def rule_files(source: Source) -> list[RuleFile]:
+    """The rule files of a source, by name; OSError where a directory can't be listed.
 
-    OSError where a directory can't be listed; a path that isn't one stands for itself.
+    A path that is no directory stands for itself, whatever its name.
     """
     layer, path = source
-    if not os.path.isdir(path):
-        return [(file_name(layer, path), path)]
-    names = sorted(name for name in os.listdir(path) if name.endswith(".toml"))
-    return [(file_name(layer, path / name), path / name) for name in names]
-
-
-def file_name(layer: Layer, path: Path) -> str:
-    """`rules/openssh.toml` for a shipped file wherever it is installed, else the path as given."""
-    return f"rules/{path.name}" if layer is Layer.SHIPPED else os.fspath(path)
-
-
-def read_files(
-    files: Iterable[tuple[str, Path]], limit: int
-) -> Iterable[tuple[str, bytes | OSError]]:
-    """Yield each file's first `limit` bytes or why they can't be read."""
-    for name, path in files:
-        try:
-            with open(path, "rb") as file:
-                yield name, file.read(limit)
-        except OSError as error:
-            yield name, error
+    given = os.fspath(path)
+    if not os.path.isdir(given):
+        return [RuleFile(layer, given, given)]
+    names = sorted(name for name in os.listdir(given) if name.endswith(".toml"))
+    # A shipped file has one name, wherever drift is installed.
+    shown = "rules" if layer is Layer.SHIPPED else given
+    return [RuleFile(layer, os.path.join(shown, name), os.path.join(given, name)) for name in names]

@@ -1,0 +1,106 @@
+"""From rule files to a RuleBook: all of them or, with all their faults, none."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from drift.rulebook.book import RuleBook
+from drift.rulebook.cache import cache_directory, read_cache, write_cache
+from drift.rulebook.rule import Layer
+from drift.rulebook.sources import rule_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from drift.rulebook.faults import Fault
+    from drift.rulebook.rule import Row
+    from drift.rulebook.sources import RuleFile, Source
+
+_SETTLED = 100_000_000
+"""Nanoseconds after which a further change of a file shows in its times."""
+
+
+def load(sources: Sequence[Source], environ: Mapping[str, str] = os.environ) -> RuleBook:
+    """Read all rules; RuleFilesError with every fault of every file if there is one.
+
+    What was compiled before comes from the runtime directory, if it fits the files as they are.
+    """
+    return load_cached(sources, cache_directory(environ, os.geteuid()))
+
+
+def load_cached(sources: Sequence[Source], cache: Path | None) -> RuleBook:
+    """Like `load`, with the compiled rules kept in the directory `cache`; None keeps nothing.
+
+    Rules given for this one run are not kept.
+    """
+    lasting, unlisted = _files(source for source in sources if source[0] is not Layer.GIVEN)
+    given, missing = _files(source for source in sources if source[0] is Layer.GIVEN)
+    key = _key(lasting) if cache and lasting and not unlisted else None
+    kept = read_cache(cache, key) if cache and key else None
+    rows, faults = _read(() if kept else lasting)
+    more, more_faults = _read(given)
+    faults = [*unlisted, *faults, *missing, *more_faults]
+    if faults:
+        from drift.rulebook.faults import RuleFilesError
+
+        raise RuleFilesError(faults)
+    book = RuleBook(*kept) if kept else RuleBook(rows)
+    if cache and key and not kept and _settled(key):
+        write_cache(cache, key, (rows, book.trie))
+    return book.with_rules(more) if more else book
+
+
+def _files(sources: Iterable[Source]) -> tuple[list[RuleFile], list[Fault]]:
+    files: list[RuleFile] = []
+    faults: list[Fault] = []
+    for source in sources:
+        try:
+            files += rule_files(source)
+        except OSError as error:
+            faults.append(_unreadable(os.fspath(source[1]), error))
+    return files, faults
+
+
+def _read(files: Iterable[RuleFile]) -> tuple[list[Row], list[Fault]]:
+    rows: list[Row] = []
+    faults: list[Fault] = []
+    for file in files:
+        from drift.rulebook.reading import LARGEST, read_rules
+
+        try:
+            with open(file.path, "rb") as opened:
+                data = opened.read(LARGEST + 1)
+        except OSError as error:
+            faults.append(_unreadable(file.name, error))
+            continue
+        more, more_faults = read_rules(data, file.name, file.layer)
+        rows += more
+        faults += more_faults
+    return rows, faults
+
+
+def _unreadable(name: str, error: OSError) -> Fault:
+    from drift.rulebook.faults import Fault
+
+    return Fault(name, 0, "", f"can't be read: {error.strerror or error}")
+
+
+def _key(files: Sequence[RuleFile]) -> tuple[tuple[object, ...], ...] | None:
+    """What changes whenever the rules may have; None where a file can't be looked at."""
+    key = []
+    for layer, name, path in files:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        identity = (found.st_dev, found.st_ino, found.st_size)
+        key.append((int(layer), name, path, *identity, found.st_mtime_ns, found.st_ctime_ns))
+    return tuple(key)
+
+
+def _settled(key: Sequence[tuple[object, ...]]) -> bool:
+    now = time.time_ns()
+    return all(isinstance(file[-1], int) and file[-1] < now - _SETTLED for file in key)
