@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drift import demo, demo_tree
+from drift import demo_tree
 from drift.demo import Machine, machine, run_tour
 from drift.errors import DriftError
 from drift.model import Kind
@@ -183,8 +183,8 @@ def test_without_btrfs_it_is_two_plain_directories(euid, why, monkeypatch, tmp_p
         raise DriftError(f"{argv[0]} is not installed")
 
     monkeypatch.setattr(os, "geteuid", lambda: euid)
-    monkeypatch.setattr(demo.programs, "check", missing)
-    monkeypatch.setattr(demo.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("drift.system.programs.check", missing)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     base = os.fsencode(tmp_path)
     with machine() as made:
         assert made == Machine(base + b"/drift-demo/root", base + b"/drift-demo/root-blank", why)
