@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import btrfs_lab
 import pytest
+from histories import Histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(why)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for `history_seed` one run for each seed of the command line."""
+    if "history_seed" in metafunc.fixturenames:
+        option = metafunc.config.getoption
+        start = option("--history-start")
+        one = option("--history-seed")
+        seeds = range(start, start + option("--histories")) if one is None else [one]
+        metafunc.parametrize("history_seed", seeds)
+
+
 @pytest.fixture
 def lab() -> Iterator[btrfs_lab.Lab]:
     """A filesystem of the test's own."""
@@ -58,6 +69,13 @@ def shared_lab() -> Iterator[btrfs_lab.Lab]:
     """One filesystem for all tests: each works in subvolumes with names of its own."""
     with btrfs_lab.Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def histories() -> Iterator[Histories]:
+    """Plays random histories, on one filesystem of each kind for all tests."""
+    with Histories() as played:
+        yield played
 
 
 def _stage(item: pytest.Item) -> int:
