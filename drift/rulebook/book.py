@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from drift.model import Kind
-from drift.rulebook.patterns import is_glob
 from drift.rulebook.position import Ground, Position
 from drift.rulebook.rule import Rule, from_row, to_row
 from drift.rulebook.trie import FROM_FILES, GLOBS, NAMES, Trie, grow, new_node
@@ -59,16 +58,12 @@ class RuleBook:
         return RuleBook(rules, grow(self._trie, _rows(rules, len(self._rules))))
 
     def walk(self, homes: Iterable[bytes] = DEFAULT_HOMES) -> Position:
-        """Stand at `/`. Rules that start with `~/` hold in each of `homes`."""
-        if homes is DEFAULT_HOMES:
-            if self._start is None:
-                self._start = self._begin(
-                    (home[1:].split(b"/") for home in DEFAULT_HOMES), globs=True
-                )
-            return self._start
-        # A literal name is no glob, whatever characters a user's home has.
-        ways = {tuple(name for name in home.split(b"/") if name) for home in homes}
-        return self._begin([list(way) for way in sorted(ways) if way], globs=False)
+        """Stand at `/`. Rules that start with `~/` hold in each of `homes`, as in `b"/home/alice"`."""
+        if homes is not DEFAULT_HOMES:
+            return self._begin(homes)
+        if self._start is None:
+            self._start = self._begin(homes)
+        return self._start
 
     def decide(
         self, path: bytes, kind: Kind | None, homes: Iterable[bytes] = DEFAULT_HOMES
@@ -94,17 +89,19 @@ class RuleBook:
             rule = self._rules[place] = from_row(rule)
         return rule
 
-    def _begin(self, homes: Iterable[list[bytes]], *, globs: bool) -> Position:
+    def _begin(self, homes: Iterable[bytes]) -> Position:
         absolute, home = self._trie
         roots = [absolute]
-        for way in homes:
+        for path in sorted(set(homes)):
             node = home
-            for name in reversed(way):
+            for name in [name for name in reversed(path.split(b"/")) if name]:
                 above = new_node()
-                above[GLOBS if globs and is_glob(name) else NAMES][name] = node
+                # No glob but ours: a user's home may have any name.
+                above[GLOBS if name == b"*" and path in DEFAULT_HOMES else NAMES][name] = node
                 above[FROM_FILES] = home[FROM_FILES]
                 node = above
-            roots.append(node)
+            if node is not home:
+                roots.append(node)
         return self._ground.start(roots)
 
 
