@@ -72,15 +72,14 @@ def locate(
         )
     mounts = read_mounts()
     blank_directory = _as_directory(blank)
-    if engine == "walk" and blank_directory is not None:
-        return _walk(directory, blank_directory, mounts)
     mount = mount_of(mounts, directory)
     problem = _why_not_searched(directory, mount)
     if problem is None and blank_directory is not None:
         problem = _why_not_same(blank_directory, mount, mounts)
     if problem is not None:
-        both_given = blank_directory is not None and explicit_live
-        if engine == "auto" and (both_given or _is_none(blank)) and explicit_live:
+        if blank_directory is None and not _is_none(blank):
+            raise problem
+        if engine == "walk" or (engine == "auto" and explicit_live):
             return _walk(directory, blank_directory, mounts)
         raise problem
     return _btrfs(directory, blank, blank_directory, engine, mount, mounts)

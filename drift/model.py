@@ -11,6 +11,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
+# The dataclasses below have a field `bytes`, which hides the type.
+OnePath = bytes
+
+
 class Kind(StrEnum):
     FILE = "file"
     DIRECTORY = "directory"
@@ -130,7 +134,9 @@ class Entry:
     """One line of a report: a path and, if it is a directory, all that changed below it.
 
     `files` counts the changed entries it stands for (non-directories), `changes` all of them,
-    `newest` is the newest mtime. `mode`, `uid` and `gid` are those of the path itself.
+    `newest` is the newest mtime. `mode`, `uid` and `gid` are those of the path itself; `seen` says
+    that they came with a change of its own. `sole` is the one file it stands for, if there is one.
+    `replaced` says that its program was seen to replace it by rename.
     """
 
     path: bytes
@@ -145,6 +151,8 @@ class Entry:
     gid: int = 0
     mode: int = 0
     replaced: bool = False
+    seen: bool = False
+    sole: OnePath | None = None
 
 
 @dataclass(slots=True)

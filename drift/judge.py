@@ -1,0 +1,337 @@
+"""Decide what each change means: lost state, regenerated, kept, or for the user to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from drift.diff.stream import Block
+from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
+from drift.places import parent_of, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from drift.rulebook import Position, Rule
+    from drift.system.mounts import MountPoint
+
+# Directory states kept for the next change; changes come directory by directory.
+STATES_KEPT = 8192
+
+
+class Owners(Protocol):
+    def user_name(self, uid: int) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the machine itself says, beside the rules.
+
+    `store_link` tells of a symlink's target why NixOS makes the link again, `regenerated` the same
+    of known paths. `homes` are directories of people.
+    """
+
+    homes: tuple[bytes, ...] = ()
+    mounts: tuple[MountPoint, ...] = ()
+    regenerated: Mapping[bytes, str] = field(default_factory=dict)
+    store_link: Callable[[bytes], str | None] = lambda _: None
+    owners: Owners | None = None
+
+
+class Place(NamedTuple):
+    """What is known of a directory before its entries are looked at.
+
+    `under` is the mount point that hides it; `anchor` the topmost directory above it (or itself)
+    that is new and that nothing recognises, with the finding for all of it.
+    """
+
+    position: Position
+    under: bytes | None
+    anchor: Finding | None
+    known_below: bool
+
+
+@dataclass(slots=True)
+class _HiddenSum:
+    files: int = 0
+    bytes: int = 0
+    newest: int = 0
+
+
+class Judge:
+    """Takes the stream of changes, in which a directory comes before its entries, and sums it up."""
+
+    def __init__(self, start: Position, facts: Facts) -> None:
+        self._facts = facts
+        self._mounts = {point.path: point for point in facts.mounts}
+        self._known_parents = {parent_of(path) for path in facts.regenerated}
+        self._places = {b"": Place(start, None, None, b"/" in self._known_parents)}
+        self._start = self._places[b""]
+        self._new: dict[bytes, Finding] = {}
+        self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
+        self._hidden: dict[bytes, _HiddenSum] = {}
+        self.counts = {"changed": 0, **{verdict.value: 0 for verdict in Verdict}}
+
+    def feed(self, item: Change | Block) -> None:
+        if isinstance(item, Block):
+            self._feed_block(item)
+        else:
+            self._feed_change(item)
+
+    def entries(self) -> list[Entry]:
+        """What was found so far: one entry for each path that a decision speaks for."""
+        return list(self._entries.values())
+
+    def hidden(self) -> list[Hidden]:
+        return [
+            Hidden(path, path, total.files, total.bytes, total.newest)
+            for path, total in sorted(self._hidden.items())
+            if total.files
+        ]
+
+    def needs_content(self, path: bytes) -> bool:
+        """Whether it matters if two files at `path` are equal: not where their loss is none."""
+        place = self._place(parent_of(path).rstrip(b"/"))
+        if place.under is not None or path in self._facts.regenerated:
+            return False
+        rule, _ = place.position.entry(path.rpartition(b"/")[2], Kind.FILE)
+        return rule is None or rule.verdict in (Verdict.PERSIST, Verdict.REVIEW)
+
+    # One change.
+
+    def _feed_change(self, change: Change) -> None:
+        path = change.path
+        if path == b"/":
+            self._count(Verdict.REGENERATED, 1)
+            self._add(change, _made_again(path, "the top directory, restored with the blank"))
+            return
+        directory, _, name = path.rpartition(b"/")
+        place = self._place(directory)
+        if place.under is not None:
+            self._hide(place.under, change)
+            return
+        point = self._mounts.get(path)
+        if point is not None:
+            self._count(Verdict.KEPT, 1)
+            return
+        finding = self._decide(change, place, name)
+        self._count(finding.verdict, 1)
+        self._add(change, finding)
+
+    def _decide(self, change: Change, place: Place, name: bytes) -> Finding:
+        path, kind = change.path, change.kind
+        if change.status is Status.DELETED:
+            return _made_again(path, "deleted here; the blank brings it back")
+        reason = self._facts.regenerated.get(path) if place.known_below else None
+        if reason is not None:
+            return _made_again(path, reason)
+        if kind is Kind.SYMLINK and change.target is not None:
+            reason = self._facts.store_link(change.target)
+            if reason is not None:
+                return _made_again(path, reason)
+            kept = self._into_store(change.target)
+            if kept is not None:
+                return kept
+        if kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
+            return self._decide_directory(change, place, name)
+        rule, depth = place.position.entry(name, kind)
+        if rule is not None:
+            return _ruled(rule, path, depth)
+        if place.anchor is not None:
+            return place.anchor
+        if kind in (Kind.SOCKET, Kind.FIFO):
+            return _guess(
+                path, Verdict.EPHEMERAL, f"a {kind}, made again by its program", Severity.LOW
+            )
+        return self._unknown(change, "not recognised")
+
+    def _decide_directory(self, change: Change, place: Place, name: bytes) -> Finding:
+        path = change.path
+        position = place.position.enter(name)
+        if position.rule is not None:
+            return _ruled(position.rule, path, position.depth)
+        if place.anchor is not None:
+            return place.anchor
+        if path in self._facts.homes:
+            return _made_again(path, "a home, made when its user is")
+        if shared(path, self._facts.homes):
+            return _made_again(path, "a directory that every system has")
+        if any(path + b"/" == mount[: len(path) + 1] for mount in self._mounts):
+            return _made_again(path, "a directory above a mount point")
+        if change.kind is Kind.SUBVOLUME:
+            finding = self._unknown(change, "a nested subvolume, which the rollback deletes")
+        elif change.status is Status.ADDED:
+            finding = self._unknown(change, "not recognised")
+        elif change.status is Status.PROPERTIES:
+            return self._unknown(change, "its owner, mode or attributes changed")
+        else:
+            return self._unknown(change, "not recognised")
+        self._new[path] = finding
+        return finding
+
+    def _unknown(self, change: Change, why: str) -> Finding:
+        """Nothing says what it is; the owner may name the service."""
+        path = change.path
+        owners = self._facts.owners
+        service, title = "unrecognised", "Not recognised"
+        at_home = any(path.startswith(home + b"/") for home in self._facts.homes)
+        if owners is not None and change.uid != 0 and not at_home:
+            name = owners.user_name(change.uid)
+            if not name.isdecimal() and name != "nobody":
+                return Finding(
+                    name,
+                    f"Files of {name}",
+                    Verdict.REVIEW,
+                    Severity.NORMAL,
+                    f"{why}; it belongs to {name}",
+                    f"heuristic: owner {name}",
+                    path,
+                )
+        return Finding(
+            service, title, Verdict.REVIEW, Severity.NORMAL, why, "heuristic: unrecognised", path
+        )
+
+    def _into_store(self, target: bytes) -> Finding | None:
+        if not target.startswith(b"/"):
+            return None
+        for path, point in self._mounts.items():
+            if point.survives and target.startswith(path + b"/") and b"persist" in path:
+                return Finding(
+                    "persisted",
+                    "Kept already",
+                    Verdict.KEPT,
+                    Severity.LOW,
+                    f"a link into {path.decode('utf-8', 'backslashreplace')}",
+                    "heuristic: link into persistent storage",
+                    target,
+                )
+        return None
+
+    # Many files at once.
+
+    def _feed_block(self, block: Block) -> None:
+        directory = block.directory[:-1]
+        place = self._place(directory)
+        if place.under is not None:
+            for change in block.changes():
+                self._hide(place.under, change)
+            return
+        alone = place.anchor is None and place.position.rule is None
+        if (
+            alone
+            or place.position.decides_entries
+            or place.known_below
+            or block.status is not Status.ADDED
+        ):
+            for change in block.changes():
+                self._feed_change(change)
+            return
+        rule = place.position.rule
+        finding = place.anchor if rule is None else _ruled(rule, directory, place.position.depth)
+        assert finding is not None
+        count = len(block.names)
+        self._count(finding.verdict, count)
+        entry = self._entry(finding)
+        entry.sole = block.directory + block.names[0] if count == 1 and not entry.files else None
+        entry.files += count
+        entry.changes += count
+        entry.bytes += sum(block.sizes())
+        entry.newest = max(entry.newest, block.newest())
+
+    # Sums.
+
+    def _count(self, verdict: Verdict, number: int) -> None:
+        self.counts["changed"] += number
+        self.counts[verdict] += number
+
+    def _add(self, change: Change, finding: Finding) -> None:
+        entry = self._entry(finding)
+        entry.changes += 1
+        if change.path == entry.path:
+            entry.kind, entry.status = change.kind, change.status
+            entry.uid, entry.gid, entry.mode = change.uid, change.gid, change.mode
+            entry.seen = True
+        if change.kind not in (Kind.DIRECTORY, Kind.SUBVOLUME):
+            entry.files += 1
+            entry.newest = max(entry.newest, change.mtime)
+            if change.kind is Kind.FILE:
+                entry.bytes += change.size
+            entry.sole = change.path if entry.files == 1 else None
+
+    def _entry(self, finding: Finding) -> Entry:
+        key = (finding.anchor, finding.rule, finding.verdict)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = Entry(finding.anchor, Kind.DIRECTORY, Status.MODIFIED, finding)
+            self._entries[key] = entry
+        return entry
+
+    def _hide(self, under: bytes, change: Change) -> None:
+        self._count(Verdict.KEPT, 1)
+        if change.status is Status.DELETED or change.kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
+            return
+        total = self._hidden.setdefault(under, _HiddenSum())
+        total.files += 1
+        total.newest = max(total.newest, change.mtime)
+        if change.kind is Kind.FILE:
+            total.bytes += change.size
+
+    # Where a change lies.
+
+    def _place(self, directory: bytes) -> Place:
+        known = self._places.get(directory)
+        if known is not None:
+            return known
+        if len(self._places) > STATES_KEPT:
+            self._places.clear()
+            self._places[b""] = self._start
+        missing = []
+        path = directory
+        while (place := self._places.get(path)) is None:
+            path, _, name = path.rpartition(b"/")
+            missing.append(name)
+        for name in reversed(missing):
+            path = path + b"/" + name
+            place = self._below(place, path, name)
+            self._places[path] = place
+        return place
+
+    def _below(self, above: Place, path: bytes, name: bytes) -> Place:
+        under = above.under
+        if under is None and path in self._mounts:
+            under = path
+        return Place(
+            above.position.enter(name),
+            under,
+            self._new.get(path, above.anchor),
+            path in self._known_parents,
+        )
+
+
+def _ruled(rule: Rule, path: bytes, depth: int) -> Finding:
+    anchor = b"/".join(path.split(b"/")[: depth + 1]) or b"/"
+    return Finding(
+        rule.service,
+        rule.title,
+        rule.verdict,
+        rule.severity,
+        rule.why,
+        rule.origin,
+        anchor,
+        rule.user,
+        rule.group,
+        rule.mode,
+        rule.replaced,
+        rule.method,
+        rule.advice,
+    )
+
+
+def _made_again(path: bytes, why: str) -> Finding:
+    return _guess(path, Verdict.REGENERATED, why, Severity.LOW)
+
+
+def _guess(path: bytes, verdict: Verdict, why: str, severity: Severity) -> Finding:
+    title = {Verdict.REGENERATED: "Made again at boot"}.get(verdict, "Safe to lose")
+    service = {Verdict.REGENERATED: "NixOS"}.get(verdict, "temporary")
+    return Finding(service, title, verdict, severity, why, f"heuristic: {why}", path)
