@@ -96,7 +96,9 @@ packages() {
     apk:python) echo python3 python3-dev ;;
     apk:compiler) echo gcc musl-dev ;;
     apk:library) echo btrfs-progs-dev ;;
+    *:python) echo python3 ;;
     *:compiler) echo gcc ;;
+    *:library) echo libbtrfsutil ;;
     *:btrfs) echo btrfs-progs ;;
     *:mount) echo util-linux ;;
     *:nix) echo nix ;;
@@ -142,9 +144,9 @@ meet_needs() {
     for need in $needs; do names="$names $(packages "$need")"; done
     if [ "$manager" = none ]; then
         if has nix-shell; then
-            say "on Nix, run it as: nix-shell -p gnumake gcc python3 btrfs-progs util-linux --run 'make ...'"
+            say "on Nix, run: nix-shell -p gnumake gcc python3 btrfs-progs util-linux --run 'make ...'"
         else
-            say "no package manager that drift knows; still missing: $(echo "$needs" | tr '\n' ' ')"
+            say "no package manager that drift knows; missing here:$names"
         fi
     elif [ "$(id -u)" -ne 0 ]; then
         say "as root, run: $(command_of)$names"
@@ -157,6 +159,10 @@ meet_needs() {
             for need in $needs; do install $(packages "$need") || say "could not install $need"; done
         fi
     fi
+    # Without Btrfs tools or Nix the demo and the tests do what they can; without these, nothing.
+    for need in $(missing); do
+        case $need in python | compiler | library) fail "drift can't be installed without them" ;; esac
+    done
 }
 
 # --- The venv
