@@ -76,11 +76,12 @@ def test_a_slow_program_is_killed():
     ("script", "complaint"),
     [
         ("echo; echo '  first' >&2; echo second >&2; exit 1", "first"),
+        ("echo 'sh: its own name' >&2; exit 1", "its own name"),
         ("printf 'a\\033[31m\\377\\n' >&2; exit 1", r"a\x1b[31m\xff"),
         ("exit 7", "exit code 7"),
         ("kill -9 $$", "killed by signal 9"),
     ],
-    ids=["first line", "escaped", "silent", "killed"],
+    ids=["first line", "named", "escaped", "silent", "killed"],
 )
 def test_failure_is_told_in_the_program_s_own_words(script, complaint):
     with pytest.raises(DriftError) as caught:

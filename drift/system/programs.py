@@ -80,7 +80,7 @@ def check(
     if done.returncode == 0:
         return done.stdout
     name = os.path.basename(os.fsdecode(argv[0]))
-    raise DriftError(f"{name} failed: {_complaint(done)}")
+    raise DriftError(f"{name} failed: {_complaint(done).removeprefix(f'{name}: ')}")
 
 
 def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
