@@ -7,7 +7,9 @@ from drift.locate import locate
 
 def diff(live, blank, engine="auto"):
     """The sorted changes between two directories; `blank` None means an empty baseline."""
-    located = locate(live, b"none" if blank is None else blank, engine, explicit_live=True)
+    # What drift chooses is `generation` wherever the lineage is proved.
+    chosen = "auto" if engine == "generation" else engine
+    located = locate(live, b"none" if blank is None else blank, chosen, explicit_live=True)
     skipped = []
     changes = []
     try:
