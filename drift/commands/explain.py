@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def explain(paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...])
     from drift.rulebook.naming import read_path
 
     book = load(rule_sources(rule_paths, os.environ), os.environ)
-    homes = (*DEFAULT_HOMES, *filter(None, [os.environb.get(b"HOME")]))
+    homes = {*DEFAULT_HOMES, os.fsencode(os.environ.get("HOME", ""))}
     answers = []
     for text in _read_paths(paths):
         path, kind = read_path(text)
@@ -57,7 +58,7 @@ def _read_paths(given: tuple[str, ...]) -> list[str]:
     paths = []
     for path in given:
         if path == "-":
-            lines = click.get_binary_stream("stdin").read().split(b"\n")
+            lines = sys.stdin.buffer.read().split(b"\n")
             paths += [os.fsdecode(line) for line in lines if line]
         elif path:
             paths.append(path)

@@ -41,7 +41,7 @@ class RuleBook:
             trie = grow([new_node(), new_node()], _rows(self._rules, 0))
         self._trie = trie
         self._ground = Ground(self._rule, trie[1])
-        self._start: Position | None = None
+        self._starts: dict[frozenset[bytes], Position] = {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -59,11 +59,11 @@ class RuleBook:
 
     def walk(self, homes: Iterable[bytes] = DEFAULT_HOMES) -> Position:
         """Stand at `/`. Rules that start with `~/` hold in each of `homes`, as in `b"/home/alice"`."""
-        if homes is not DEFAULT_HOMES:
-            return self._begin(homes)
-        if self._start is None:
-            self._start = self._begin(homes)
-        return self._start
+        known = frozenset(homes)
+        start = self._starts.get(known)
+        if start is None:
+            start = self._starts[known] = self._begin(known)
+        return start
 
     def decide(
         self, path: bytes, kind: Kind | None, homes: Iterable[bytes] = DEFAULT_HOMES
@@ -92,7 +92,7 @@ class RuleBook:
     def _begin(self, homes: Iterable[bytes]) -> Position:
         absolute, home = self._trie
         roots = [absolute]
-        for path in sorted(set(homes)):
+        for path in sorted(homes):
             node = home
             for name in [name for name in reversed(path.split(b"/")) if name]:
                 above = new_node()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,16 +67,46 @@ def weight(component: bytes) -> int:
     return min(END + 1 + letters, LITERAL - 1)
 
 
-def matcher(component: bytes) -> Callable[[str], object]:
-    """Compile `*` and `?`; names are matched as text, so that `?` is one character."""
-    made = _matchers.get(component)
-    if made is None:
-        import re
-        from fnmatch import translate
+class Glob(NamedTuple):
+    """A component with `*` or `?`: what matches starts with `head` and ends with `tail`."""
 
-        text = component.decode(errors="surrogateescape").replace("[", "[[]")
-        made = _matchers[component] = re.compile(translate(text)).match
-    return made
+    head: bytes
+    tail: bytes
+    matches: Callable[[bytes], bool]
 
 
-_matchers: dict[bytes, Callable[[str], object]] = {}
+def compile_glob(component: bytes) -> Glob:
+    known = _globs.get(component)
+    if known is None:
+        first = min(place for place in map(component.find, (b"*", b"?")) if place >= 0)
+        last = max(component.rfind(b"*"), component.rfind(b"?"))
+        head, tail = component[:first], component[last + 1 :]
+        simple = first == last and component[first] == ord("*")
+        known = Glob(head, tail, _between(head, tail) if simple else _expression(component))
+        _globs[component] = known
+    return known
+
+
+def _between(head: bytes, tail: bytes) -> Callable[[bytes], bool]:
+    least = len(head) + len(tail)
+    return lambda name: len(name) >= least and name.startswith(head) and name.endswith(tail)
+
+
+def _expression(component: bytes) -> Callable[[bytes], bool]:
+    # Compiled when first needed: an expression takes longer to compile than most walks to match.
+    compiled: list[Callable[[str], object]] = []
+
+    def matches(name: bytes) -> bool:
+        if not compiled:
+            import re
+            from fnmatch import translate
+
+            text = component.decode(errors="surrogateescape").replace("[", "[[]")
+            compiled.append(re.compile(translate(text)).match)
+        # As text, so that `?` is one character and not one byte of it.
+        return compiled[0](name.decode(errors="surrogateescape")) is not None
+
+    return matches
+
+
+_globs: dict[bytes, Glob] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from drift.model import Kind
 from drift.rulebook.patterns import DEEP as DEEP_WEIGHT
-from drift.rulebook.patterns import END, LITERAL, matcher, weight
+from drift.rulebook.patterns import END, LITERAL, compile_glob, weight
 from drift.rulebook.trie import (
     AS_ANY,
     AS_DIRECTORY,
@@ -22,7 +22,7 @@ from drift.rulebook.trie import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from drift.rulebook.rule import Rule
 
@@ -81,11 +81,16 @@ class Position:
 
     __slots__ = (
         "_active",
+        "_any_name",
         "_else",
+        "_ends",
         "_ground",
+        "_inherited",
         "_known",
         "_level",
+        "_names",
         "_rank",
+        "_starts",
         "decides_entries",
         "depth",
         "final",
@@ -102,19 +107,37 @@ class Position:
         self._active = active
         self._rank = rank
         self._level = level
+        self._inherited = (self.rule, depth)
         self._known: dict[bytes, Position] = {}
         self._else: Position | None = None
         self.decides_entries = self._decides_entries()
+        # Most names are none that a pattern has: these dismiss them, without saying which do match.
+        self._names: Container[bytes] = active[0][0][NAMES] if active else {}
+        if len(active) > 1:
+            self._names = {name for node, _, _ in active for name in node[NAMES]}
+        globs = [compile_glob(glob) for node, _, _ in active for glob in node[GLOBS]]
+        self._starts = tuple({glob.head for glob in globs if glob.head})
+        self._ends = tuple({glob.tail for glob in globs if glob.tail and not glob.head})
+        self._any_name = any(
+            stays and node[AS_ENTRY] != NO_RULE for node, _, stays in active
+        ) or any(not glob.head and not glob.tail for glob in globs)
 
     def enter(self, name: bytes) -> Position:
         """The position in the subdirectory `name`."""
+        if self.final:
+            return self
         known = self._known.get(name)
         if known is not None:
             return known
-        if self.final:
-            return self
+        if self._else is not None and not (
+            name in self._names
+            or name.startswith(self._starts)
+            or name.endswith(self._ends)
+            or self._any_name
+        ):
+            return self._else
         named = list(self._named(name))
-        if not named and self._else is not None:
+        if self._else is not None and not named:
             return self._else
         active = [way for way in self._active if way[2]]
         best = (self._rank >= FROM_FILE, b"", self._rank)
@@ -134,8 +157,13 @@ class Position:
 
     def entry(self, name: bytes, kind: Kind) -> tuple[Rule | None, int]:
         """The rule for the non-directory `name` here, and how many components its anchor has."""
-        if not self.decides_entries:
-            return self.rule, self.depth
+        if not self.decides_entries or not (
+            name in self._names
+            or name.startswith(self._starts)
+            or name.endswith(self._ends)
+            or self._any_name
+        ):
+            return self._inherited
         # What is at a directory rule's own path may be a link to where the directory really is.
         decides = AS_ANY if kind is Kind.SYMLINK else AS_ENTRY
         start = best = (self._rank >= FROM_FILE, b"", self._rank)
@@ -153,24 +181,20 @@ class Position:
                 found = node[decides]
                 best = max(best, (found >= FROM_FILE, how + _END, found))
         if best is start:
-            return self.rule, self.depth
+            return self._inherited
         return self._ground.rule(index(best[2])), self._level + 1
 
     def _named(self, name: bytes) -> Iterator[tuple[Node, bytes]]:
         """Yield the nodes that `name` leads to, each with how specific the way there is."""
         home = self._ground.home
-        text = None
         for node, how, _ in self._active:
             child = node[NAMES].get(name)
             if child is not None:
                 # `~` stands for any home, so it says less than a home's name in a pattern.
                 yield child, how + (_ANY_NAME if child is home else _LITERAL)
-            if node[GLOBS]:
-                if text is None:
-                    text = name.decode(errors="surrogateescape")
-                for glob, child in node[GLOBS].items():
-                    if matcher(glob)(text):
-                        yield child, how + bytes([weight(glob)])
+            for glob, child in node[GLOBS].items():
+                if compile_glob(glob).matches(name):
+                    yield child, how + bytes([weight(glob)])
 
     def _decides_entries(self) -> bool:
         least = FROM_FILE if self._rank >= FROM_FILE else 0
