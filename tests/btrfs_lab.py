@@ -23,6 +23,7 @@ from contextlib import ExitStack, suppress
 from typing import Self
 
 import btrfsutil
+from syscalls import reachable
 
 PREFIX = "drift-lab-"
 MEMORY = "/dev/shm"
@@ -89,11 +90,14 @@ class Lab:
 
     def delete(self, *names: Name) -> None:
         """Delete subvolumes and every subvolume nested in them, read-only ones too."""
-        for name in names:
-            path = self.path(name)
-            for nested, _ in list(btrfsutil.SubvolumeIterator(path, info=False, post_order=True)):
-                _delete(os.path.join(path, os.fsencode(nested)))
-            _delete(path)
+        for name in map(os.fsencode, names):
+            inside = btrfsutil.SubvolumeIterator(self.path(name), post_order=True)
+            doomed = [*(b"/" + name + b"/" + os.fsencode(path) for path, _ in inside), b"/" + name]
+            # Nothing can be deleted out of a read-only parent, so that goes first for all.
+            for change in (_make_writable, btrfsutil.delete_subvolume):
+                for path in doomed:
+                    with reachable(self.top, path) as short:
+                        change(short)
 
     def subvolumes(self) -> list[bytes]:
         return sorted(os.fsencode(path) for path, _ in btrfsutil.SubvolumeIterator(self.top))
@@ -204,10 +208,9 @@ def _mount(device: str, at: bytes, *options: str) -> None:
     _run("mount", "-t", "btrfs", "-o", ",".join(filter(None, options)), device, at)
 
 
-def _delete(path: bytes) -> None:
-    with suppress(btrfsutil.BtrfsUtilError):
+def _make_writable(path: bytes) -> None:
+    if btrfsutil.get_subvolume_read_only(path):
         btrfsutil.set_subvolume_read_only(path, False)
-    btrfsutil.delete_subvolume(path)
 
 
 def _is_abandoned(directory: str) -> bool:

@@ -253,11 +253,10 @@ def run(seed: int, lab: Lab, without: Collection[int] = ()) -> Iterator[Scenario
         )
     finally:
         history.close()
-        prefix = history.base + b"/"
-        own = [name for name in lab.subvolumes() if name.startswith(prefix)]
-        # Children come before their parents, so that none is deleted twice.
-        for name in sorted(own, key=lambda name: name.count(b"/"), reverse=True):
-            lab.delete(name)
+        for name in lab.subvolumes():
+            # One that was nested in another is gone already.
+            if name.startswith(history.base + b"/") and os.path.exists(lab.path(name)):
+                lab.delete(name)
         shutil.rmtree(lab.path(history.base))
 
 
@@ -278,9 +277,10 @@ def _populate(scene: Scene) -> None:
     os.link(scene.at(b"/zeros"), scene.at(b"/etc/zeros"))
     os.mkfifo(scene.at(b"/var/fifo"))
     os.mknod(scene.at(b"/var/null"), 0o020600, os.makedev(1, 3))
+    os.mknod(scene.at(b"/var/disk"), 0o060660, os.makedev(8, 1))
     os.setxattr(scene.at(b"/zeros"), b"user.note", b"start")
     os.setxattr(scene.at(b"/var"), b"user.note", b"directory")
-    for directory in scene.rng.sample((b"/srv", b"/var/lib/machines", b"/home/old"), 1):
-        if scene.rng.random() < 0.4:
-            btrfsutil.create_subvolume(scene.at(directory))
-            scene.write(directory + b"/inner", scene.content())
+    for nested in (b"/srv", b"/var/lib/machines"):
+        if scene.rng.random() < 0.5:
+            btrfsutil.create_subvolume(scene.at(nested))
+            scene.write(nested + b"/inner", scene.content())

@@ -11,6 +11,8 @@ import stat
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from syscalls import reachable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
@@ -38,7 +40,6 @@ ODD_NAMES = (
 # Four names of one length whose crc32c is the same, so that they share a DIR_ITEM or XATTR_ITEM.
 COLLIDING_NAMES = (b"bwyd0kemdv7zvp", b"bwyd0ke7thebl3", b"6ld1x2umdv7zvp", b"6ld1x2u7thebl3")
 
-LONGEST_PLAIN_PATH = 3500
 CROWDED = 900
 
 
@@ -136,16 +137,7 @@ class Scene:
 
     def at(self, path: bytes) -> bytes:
         """Return a path to an entry that every system call takes, however deep the entry is."""
-        if len(self.root) + len(path) < LONGEST_PLAIN_PATH:
-            return self.root + path
-        *parents, name = path.lstrip(b"/").split(b"/")
-        fd = os.open(self.root, os.O_PATH | os.O_DIRECTORY)
-        for parent in parents:
-            below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        self._stack.callback(os.close, fd)
-        return b"/proc/%d/fd/%d/%s" % (os.getpid(), fd, name)
+        return self._stack.enter_context(reachable(self.root, path))
 
     def open(self, path: bytes, flags: int = os.O_RDWR, mode: int = 0o644) -> int:
         """Open an entry until the operation is over."""

@@ -9,6 +9,11 @@ import ctypes
 import fcntl
 import os
 import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -33,6 +38,7 @@ BTRFS_DEFRAG_COMPRESS = 1
 BTRFS_COMPRESSION = {"none": 0, "zlib": 1, "lzo": 2, "zstd": 3}
 
 AT_FDCWD = -100
+LONGEST_PLAIN_PATH = 3500
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -40,6 +46,12 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 def renameat2(old: bytes, new: bytes, flags: int) -> None:
     _check(_libc.renameat2(AT_FDCWD, old, AT_FDCWD, new, flags), new)
+
+
+def link_descriptor(fd: int, new: bytes) -> None:
+    """Give a name to an open file that has none (made with O_TMPFILE)."""
+    at_symlink_follow = 0x400
+    _check(_libc.linkat(AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, new, at_symlink_follow), new)
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
@@ -80,6 +92,25 @@ def defragment(fd: int, compression: str = "") -> None:
     whole, kind = 2**64 - 1, BTRFS_COMPRESSION[compression or "none"]
     fcntl.ioctl(fd, BTRFS_IOC_DEFRAG_RANGE, struct.pack("<QQQII16x", 0, whole, flags, 2**31, kind))
     os.fsync(fd)
+
+
+@contextmanager
+def reachable(root: bytes, path: bytes) -> Iterator[bytes]:
+    """Give a path to an entry below `root` that every system call takes, however deep it is."""
+    if len(root) + len(path) < LONGEST_PLAIN_PATH:
+        yield root + path
+        return
+    *parents, name = path.lstrip(b"/").split(b"/")
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for parent in parents:
+            below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        # Of this process by number, so that the path means the same to a program it starts.
+        yield b"/proc/%d/fd/%d/%s" % (os.getpid(), fd, name)
+    finally:
+        os.close(fd)
 
 
 def _check(result: int, path: bytes) -> None:

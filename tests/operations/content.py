@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 
+import syscalls
 from scene import Scene, write_all
 
 from operations.registry import operation
@@ -165,7 +166,7 @@ def link_an_unnamed_file(scene: Scene) -> None:
     directory = scene.directory()
     fd = scene.open(directory or b"/", os.O_WRONLY | os.O_TMPFILE)
     write_all(fd, scene.content())
-    os.link(b"/proc/self/fd/%d" % fd, scene.at(scene.fresh(directory)), follow_symlinks=True)
+    syscalls.link_descriptor(fd, scene.at(scene.fresh(directory)))
 
 
 @operation

@@ -215,7 +215,7 @@ def delete_and_make_other(scene: Scene) -> None:
 def make_directory_again(scene: Scene) -> None:
     """The same names under a new directory: copied, and the old one deleted."""
     path = scene.pick("directory")
-    spare = scene.fresh()
+    spare = scene.fresh(path[: path.rindex(b"/")])
     old, new = os.fsdecode(scene.at(path)), os.fsdecode(scene.at(spare))
     # Copying would open a device and wait for a fifo's writer.
     shutil.copytree(old, new, symlinks=True, ignore=_specials)
