@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drift.diff.stream import Block
@@ -10,7 +10,7 @@ from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, 
 from drift.places import parent_of, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from drift.rulebook import Position, Rule
     from drift.system.mounts import MountPoint
@@ -23,18 +23,21 @@ class Owners(Protocol):
     def user_name(self, uid: int) -> str: ...
 
 
+class Regenerated(Protocol):
+    """What comes back by itself: `known` paths, and links by their target."""
+
+    @property
+    def known(self) -> Mapping[bytes, object]: ...
+    def reason(self, path: bytes, kind: Kind, target: bytes | None = None) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the machine itself says, beside the rules.
-
-    `store_link` tells of a symlink's target why NixOS makes the link again, `regenerated` the same
-    of known paths. `homes` are directories of people.
-    """
+    """What the machine itself says, beside the rules; `homes` are directories of people."""
 
     homes: tuple[bytes, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
-    regenerated: Mapping[bytes, str] = field(default_factory=dict)
-    store_link: Callable[[bytes], str | None] = lambda _: None
+    regenerated: Regenerated | None = None
     owners: Owners | None = None
 
 
@@ -64,8 +67,9 @@ class Judge:
     def __init__(self, start: Position, facts: Facts) -> None:
         self._facts = facts
         self._mounts = {point.path: point for point in facts.mounts}
-        self._known_parents = {parent_of(path) for path in facts.regenerated}
-        self._places = {b"": Place(start, None, None, b"/" in self._known_parents)}
+        self._known = facts.regenerated.known if facts.regenerated is not None else {}
+        self._known_parents = {parent_of(path).rstrip(b"/") for path in self._known}
+        self._places = {b"": Place(start, None, None, b"" in self._known_parents)}
         self._start = self._places[b""]
         self._new: dict[bytes, Finding] = {}
         self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
@@ -92,7 +96,7 @@ class Judge:
     def needs_content(self, path: bytes) -> bool:
         """Whether it matters if two files at `path` are equal: not where their loss is none."""
         place = self._place(parent_of(path).rstrip(b"/"))
-        if place.under is not None or path in self._facts.regenerated:
+        if place.under is not None or path in self._known:
             return False
         rule, _ = place.position.entry(path.rpartition(b"/")[2], Kind.FILE)
         return rule is None or rule.verdict in (Verdict.PERSIST, Verdict.REVIEW)
@@ -122,18 +126,15 @@ class Judge:
         path, kind = change.path, change.kind
         if change.status is Status.DELETED:
             return _made_again(path, "deleted here; the blank brings it back")
-        reason = self._facts.regenerated.get(path) if place.known_below else None
+        if kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
+            return self._decide_directory(change, place, name)
+        reason = self._why_regenerated(change, place)
         if reason is not None:
             return _made_again(path, reason)
         if kind is Kind.SYMLINK and change.target is not None:
-            reason = self._facts.store_link(change.target)
-            if reason is not None:
-                return _made_again(path, reason)
             kept = self._into_store(change.target)
             if kept is not None:
                 return kept
-        if kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
-            return self._decide_directory(change, place, name)
         rule, depth = place.position.entry(name, kind)
         if rule is not None:
             return _ruled(rule, path, depth)
@@ -144,6 +145,13 @@ class Judge:
                 path, Verdict.EPHEMERAL, f"a {kind}, made again by its program", Severity.LOW
             )
         return self._unknown(change, "not recognised")
+
+    def _why_regenerated(self, change: Change, place: Place) -> str | None:
+        if self._facts.regenerated is None:
+            return None
+        if not place.known_below and change.kind is not Kind.SYMLINK:
+            return None
+        return self._facts.regenerated.reason(change.path, change.kind, change.target)
 
     def _decide_directory(self, change: Change, place: Place, name: bytes) -> Finding:
         path = change.path
@@ -158,6 +166,12 @@ class Judge:
             return _made_again(path, "a directory that every system has")
         if any(path + b"/" == mount[: len(path) + 1] for mount in self._mounts):
             return _made_again(path, "a directory above a mount point")
+        reason = self._why_regenerated(change, place)
+        if reason is not None:
+            if change.status is Status.ADDED:
+                # It is made again, but empty: what lies in it is new and unknown all the same.
+                self._new[path] = self._unknown(change, "not recognised")
+            return _made_again(path, reason)
         if change.kind is Kind.SUBVOLUME:
             finding = self._unknown(change, "a nested subvolume, which the rollback deletes")
         elif change.status is Status.ADDED:

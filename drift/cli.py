@@ -1,0 +1,112 @@
+"""The command line: commands are loaded when they are used, errors become sentences here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from drift import __version__
+from drift.errors import DriftError, ExitCode
+
+# Each command's module and the name of its click command there.
+COMMANDS = {
+    "demo": ("drift.commands.demo", "demo"),
+    "diff": ("drift.commands.diff", "diff"),
+    "explain": ("drift.commands.explain", "explain"),
+    "rules": ("drift.commands.rules", "rules"),
+    "scan": ("drift.commands.scan", "scan"),
+    "suggest": ("drift.commands.suggest", "suggest"),
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is asked for: starting must be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  sudo drift scan
+  sudo drift suggest --nix > persistence.nix
+""",
+)
+@click.version_option(__version__, "--version", prog_name="drift")
+def cli() -> None:
+    """Tell what an impermanent NixOS root would lose at the next reboot.
+
+    drift compares the live root with the blank snapshot it is restored from, groups what changed
+    by service, and suggests what to add to environment.persistence. It never writes to either.
+    """
+
+
+def main() -> NoReturn:
+    """Run drift as a program; every end is an exit code of the interface."""
+    try:
+        cli.main(prog_name="drift", standalone_mode=True)
+    except DriftError as error:
+        complain(error)
+        _leave(error.exit_code)
+    except BrokenPipeError:
+        # The reader has seen enough, as with `drift diff | head`. What is buffered has no reader.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(ExitCode.DONE)
+    except MemoryError:
+        complain(DriftError("the memory is used up", "free some, or compare a smaller root"))
+        _leave(ExitCode.CANNOT_RUN)
+    except OSError as error:
+        complain(_sentence(error))
+        _leave(ExitCode.CANNOT_RUN)
+    except Exception as error:
+        if os.environ.get("DRIFT_DEBUG"):
+            raise
+        complain(
+            DriftError(
+                f"internal error: {type(error).__name__}: {error}",
+                "please report it, with what DRIFT_DEBUG=1 prints in front of the same command",
+            )
+        )
+        _leave(ExitCode.CANNOT_RUN)
+    _leave(ExitCode.DONE)
+
+
+def complain(error: DriftError) -> None:
+    click.echo(f"drift: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def _sentence(error: OSError) -> DriftError:
+    what = error.strerror or str(error)
+    if error.filename is None:
+        return DriftError(f"the system refused: {what}", "look at the kernel log (dmesg)")
+    name = os.fsencode(error.filename) if isinstance(error.filename, str) else error.filename
+    shown = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
+    return DriftError(f"{shown}: {what}")
+
+
+def _leave(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"drift: the output can't be written: {error.strerror}", err=True)
+            code = code or ExitCode.CANNOT_RUN
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(int(code))

@@ -1,0 +1,147 @@
+"""Options and habits that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from drift.model import Skipped
+    from drift.pipeline import Request
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+class BytesPath(click.ParamType[bytes]):
+    """A path as the kernel knows it: bytes."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        return value if isinstance(value, bytes) else os.fsencode(value)
+
+
+def roots(command: Command) -> Command:
+    """--live, --blank and --engine."""
+    for option in (
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "generation", "metadata", "walk"]),
+            default="auto",
+            show_default=True,
+            help="How to compare.",
+        ),
+        click.option(
+            "--blank",
+            type=BytesPath(),
+            metavar="PATH|NAME|none",
+            help="The blank: a directory, a subvolume's name, or none for an empty one."
+            "  [default: found by lineage, then by name]",
+        ),
+        click.option(
+            "--live",
+            type=BytesPath(),
+            metavar="PATH",
+            help="The live root, wherever it is mounted.  [default: /]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def rules(command: Command) -> Command:
+    return click.option(
+        "--rules",
+        "rule_paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR|FILE",
+        help="Rules on top of the shipped, the system's and the user's; repeatable.",
+    )(command)
+
+
+def quiet(command: Command) -> Command:
+    return click.option("-q", "--quiet", is_flag=True, help="Only the result, no notes.")(command)
+
+
+def color(command: Command) -> Command:
+    return click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="Colours; auto means on a terminal and without NO_COLOR.",
+    )(command)
+
+
+def request(
+    live: bytes | None, blank: bytes | None, engine: str, rule_paths: Sequence[Path] = ()
+) -> Request:
+    from drift.pipeline import Request
+
+    return Request(live or b"/", blank, engine, live is not None, tuple(rule_paths))
+
+
+def wants_color(choice: str) -> bool:
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"
+
+
+def write(parts: Iterable[str | bytes]) -> None:
+    """Write to stdout in large pieces; text is UTF-8 or what the terminal can show."""
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    encoding = sys.stdout.encoding or "utf-8"
+    held: list[bytes] = []
+    for part in parts:
+        held.append(part if isinstance(part, bytes) else part.encode(encoding, "backslashreplace"))
+        if len(held) >= 4096:
+            out.write(b"".join(held))
+            held.clear()
+    out.write(b"".join(held))
+    out.flush()
+
+
+def report_skipped(skipped: Sequence[Skipped]) -> None:
+    """Say on stderr what could not be read."""
+    from drift.render.text import plural, shown
+
+    if not skipped:
+        return
+    click.echo(f"drift: {plural(len(skipped), 'path')} could not be read:", err=True)
+    for item in skipped:
+        click.echo(f"  {shown(item.path)}: {item.reason}", err=True)
+
+
+class Progress:
+    """A count on stderr for work that takes over a second, when that is a terminal."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._shown = False
+        self._wanted = wanted and sys.stderr.isatty()
+        self._next = time.monotonic() + 1
+
+    def __call__(self, count: int) -> None:
+        if not self._wanted:
+            return
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
+        self._shown = True
+        click.echo(f"\r\033[Kreading: {count:,} entries", err=True, nl=False)
+
+    def done(self) -> None:
+        if self._shown:
+            click.echo("\r\033[K", err=True, nl=False)
+            self._shown = False

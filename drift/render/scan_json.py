@@ -1,0 +1,81 @@
+"""`drift scan --json`: the `drift.scan/1` object."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from drift.render.text import exact
+
+if TYPE_CHECKING:
+    from drift.model import Entry, Group, Report, Root
+
+
+def render(report: Report) -> str:
+    return json.dumps(scan_object(report), indent=2) + "\n"
+
+
+def scan_object(report: Report) -> dict[str, object]:
+    return {
+        "schema": "drift.scan/1",
+        "live": _root(report.live),
+        "blank": None if report.blank is None else _root(report.blank),
+        "engine": report.engine,
+        "lineage": report.lineage,
+        "base_generation": report.base_generation,
+        "counts": report.counts,
+        "groups": [_group(group) for group in report.groups],
+        "kept": [{"path": exact(kept.path), "by": kept.by} for kept in report.kept],
+        "hidden": [
+            {
+                "path": exact(hidden.path),
+                "under": exact(hidden.under),
+                "files": hidden.files,
+                "bytes": hidden.bytes,
+            }
+            for hidden in report.hidden
+        ],
+        "skipped": [
+            {"path": exact(skipped.path), "reason": skipped.reason} for skipped in report.skipped
+        ],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _root(root: Root) -> dict[str, object]:
+    return {
+        "path": exact(root.path),
+        "subvolume": exact(root.subvolume),
+        "id": root.id,
+        "generation": root.generation,
+    }
+
+
+def _group(group: Group) -> dict[str, object]:
+    return {
+        "service": group.service,
+        "title": group.title,
+        "verdict": group.verdict,
+        "severity": group.severity,
+        "files": group.files,
+        "bytes": group.bytes,
+        "newest": group.newest / 1e9,
+        "entries": [_entry(entry) for entry in group.entries],
+    }
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    return {
+        "path": exact(entry.path),
+        "kind": entry.kind,
+        "status": entry.status,
+        "verdict": entry.finding.verdict,
+        "why": entry.finding.why,
+        "rule": entry.finding.rule,
+        "files": entry.files,
+        "bytes": entry.bytes,
+        "newest": entry.newest / 1e9,
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "mode": f"{entry.mode:04o}",
+    }

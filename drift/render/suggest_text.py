@@ -1,0 +1,111 @@
+"""`drift suggest` for people: the lists as a table, advice, and the next steps."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from drift.render.text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drift.model import Owner, SuggestedDirectory, SuggestedFile, Suggestion
+
+WIDTH = 80
+
+
+def render(suggestion: Suggestion) -> str:
+    """Everything to add, in the order of the lists, with owner, mode and reason."""
+    parts = list(_lists(suggestion))
+    if not parts:
+        head = f"Nothing to add to environment.persistence.{_quoted(suggestion.persist)}."
+    else:
+        head = f"To add to environment.persistence.{_quoted(suggestion.persist)}:"
+    parts.insert(0, head)
+    if suggestion.review:
+        lines = ["For you to look at, not suggested (--all does):"]
+        for entry in suggestion.review:
+            lines.append(f"  {shown(entry.path)}")
+            lines += _wrapped(entry.finding.why, "      ")
+        parts.append("\n".join(lines))
+    parts += _advice(suggestion)
+    return "\n\n".join(parts) + "\n"
+
+
+def notes(suggestion: Suggestion, *, with_advice: bool) -> str:
+    """What stderr says beside a suggestion: advice where the form has no room for it, next steps."""
+    parts = _advice(suggestion) if with_advice else []
+    if suggestion.directories or suggestion.files or suggestion.users:
+        parts.append(_next_steps(suggestion))
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def _lists(suggestion: Suggestion) -> Iterator[str]:
+    if suggestion.directories:
+        yield _section("directories", suggestion.directories)
+    if suggestion.files:
+        yield _section("files", suggestion.files)
+    for user in suggestion.users:
+        if user.directories:
+            yield _section(f"users.{user.name}.directories", user.directories)
+        if user.files:
+            yield _section(f"users.{user.name}.files", user.files)
+
+
+def _section(title: str, items: tuple[SuggestedDirectory, ...] | tuple[SuggestedFile, ...]) -> str:
+    lines = [title]
+    for item in items:
+        lines.append(f"  {shown(item.path)}{_owner(getattr(item, 'owner', None))}")
+        lines += _wrapped(f"{item.title}: {item.why}", "      ")
+    return "\n".join(lines)
+
+
+def _owner(owner: Owner | None) -> str:
+    if owner is None or (owner.user, owner.group, owner.mode) == ("root", "root", 0o755):
+        return ""
+    return f"  ({owner.user}:{owner.group} {owner.mode:04o})"
+
+
+def _advice(suggestion: Suggestion) -> list[str]:
+    if not suggestion.advice:
+        return []
+    lines = ["Mind:"]
+    for advice in suggestion.advice:
+        lines.append(f"  {shown(advice.path)}")
+        lines += _wrapped(advice.say, "      ")
+    return ["\n".join(lines)]
+
+
+def _next_steps(suggestion: Suggestion) -> str:
+    store = shown(suggestion.persist)
+    return "\n".join(
+        [
+            "Next:",
+            *_steps(
+                f"Copy the data into {store} first: listing a path moves nothing, it mounts an"
+                " empty directory over the data, and the reboot deletes it.",
+                "Add the entries, then run nixos-rebuild boot and reboot. Not switch: files that"
+                " exist already make the activation fail.",
+                "After the reboot, look that everything listed is mounted and has its data.",
+            ),
+        ]
+    )
+
+
+def _steps(*steps: str) -> Iterator[str]:
+    for number, step in enumerate(steps, 1):
+        yield from textwrap.wrap(
+            step, WIDTH, initial_indent=f"  {number}. ", subsequent_indent="     "
+        )
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return textwrap.wrap(
+        clean, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _quoted(path: bytes) -> str:
+    return f'"{shown(path)}"'
