@@ -50,6 +50,7 @@ UNIT, SHIPPED, SYSTEM, USER, GIVEN = Layer
         pytest.param("/a/é".encode(), ["/a/?", "/a"], "/a/?", id="one-character-not-one-byte"),
         pytest.param(b"/home/u/x", ["/home/u", "~/x"], "~/x", id="home-by-its-depth"),
         pytest.param(b"/home/u/x", ["/home/u/x", "~/x"], "/home/u/x", id="home-is-no-literal"),
+        pytest.param(b"/root/x", ["/root/x", "~/x"], "/root/x", id="roots-home-is-no-literal"),
         pytest.param(b"/root/x/y", ["~/x", "/root"], "~/x", id="root-has-a-home"),
     ],
 )
@@ -72,6 +73,12 @@ def test_of_equal_patterns_the_later_layer_then_the_kind_then_the_place_wins():
         winners.append(RuleBook(rules).decide(b"/a", Kind.FILE).rule.origin)
         rules = [rule for rule in rules if rule.origin != winners[-1]]
     assert winners == ["later layer", "file", "later path", "path", "shipped"]
+
+
+def test_a_literal_file_rule_beats_a_later_one_whose_end_matches_nothing():
+    book = RuleBook([rule("/a/b", "file"), rule("/a/b/**", "file", USER)])
+    assert decided(book, b"/a/b", Kind.FILE) == ("SHIPPED file /a/b", b"/a/b")
+    assert decided(book, b"/a/b/c", Kind.FILE) == ("USER file /a/b/**", b"/a/b/c")
 
 
 def test_a_home_and_the_same_place_for_all_homes_leave_it_to_the_layer():
@@ -234,13 +241,14 @@ def by_trying_all(rules, path, kind, homes):
 
 
 @settings(max_examples=400, deadline=None)
-@given(rules, paths, kinds, homes)
-def test_the_trie_decides_as_trying_every_rule_does(rules, path, kind, homes):
-    joined = b"/" + b"/".join(path)
-    expected = by_trying_all(rules, path, kind, homes)
-    assert RuleBook(rules).decide(joined, kind, homes) == expected
+@given(rules, st.lists(st.tuples(paths, kinds), max_size=6), homes)
+def test_the_trie_decides_as_trying_every_rule_does(rules, asked, homes):
     half = len(rules) // 2
-    assert RuleBook(rules[:half]).with_rules(rules[half:]).decide(joined, kind, homes) == expected
+    for book in (RuleBook(rules), RuleBook(rules[:half]).with_rules(rules[half:])):
+        # One book answers all, so that what an earlier path left behind is met by a later one.
+        for path, kind in asked:
+            expected = by_trying_all(rules, path, kind, homes)
+            assert book.decide(b"/" + b"/".join(path), kind, homes) == expected
 
 
 @settings(max_examples=200, deadline=None)

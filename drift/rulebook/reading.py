@@ -41,6 +41,7 @@ _RULE_KEYS = (
 )
 _MODE = re.compile(r"[0-7]{3,4}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
+_MOST_BROKEN_LINES = 10
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _TYPES = {
     str: "a string",
@@ -90,9 +91,14 @@ class _Reader:
             except (ValueError, OverflowError, RecursionError) as error:
                 self.complete = False
                 what, line = _syntax_fault(error, rest)
-                self.faults.append(Fault(self.file, line, "TOML", what))
                 lines = rest.split("\n")
-                if len(self.faults) >= 10 or not _broken_alone(what, lines[line - 1]):
+                if not _broken_alone(what, lines[line - 1]):
+                    deep = isinstance(error, RecursionError)
+                    hint = "" if deep else "a bracket or quote above may be open"
+                    self.faults.append(Fault(self.file, line, "TOML", what, hint))
+                    return {}
+                self.faults.append(Fault(self.file, line, "TOML", what))
+                if len(self.faults) >= _MOST_BROKEN_LINES:
                     return {}
                 lines[line - 1] = ""
                 rest = "\n".join(lines)
