@@ -133,6 +133,9 @@ def _precedence(user: Account) -> tuple[int, str]:
 def _lines(rooted: Rooted, path: bytes, skipped: list[Skipped]) -> list[bytes]:
     try:
         return rooted.read(path).split(b"\n")
+    except FileNotFoundError:
+        # A root that was never booted has no accounts yet; nothing is left unread.
+        return []
     except OSError as error:
         skipped.append(Skipped(path, error.strerror or "can't be read"))
         return []
