@@ -120,13 +120,15 @@ def test_what_activation_and_boot_always_make(root):
             (b"/var/lib", D, None),
             (b"/etc/machine-id", F, None),
             (b"/etc/adjtime", F, None),
-            (b"/etc/shadow", D, None),
+            (b"/etc/group", D, None),
+            (b"/etc/shadow", F, None),
         ]
     }
     assert reasons == {
         b"/etc/static": "points to the configuration; made at activation",
         b"/etc/NIXOS": "marks the system as NixOS; made at activation",
         b"/etc/passwd": "written at activation from the users and groups of the configuration",
+        b"/etc/group": None,
         b"/etc/shadow": None,
         b"/etc/.pwd.lock": "left behind by the last change of users",
         b"/etc/resolv.conf": "written when the network comes up",
@@ -263,6 +265,13 @@ def test_a_plain_directory_and_a_damaged_root_are_read_all_the_same(root, tmp_pa
     assert b"/opt/a" in regenerated.candidates()
     assert regenerated.skipped == (
         Skipped(b"/etc/tmpfiles.d", "Too many levels of symbolic links"),
+    )
+
+
+def test_a_store_that_is_not_mounted_is_said(root):
+    root.link("/etc/static", "/nix/store/x-etc/etc")
+    assert read_regenerated(root.bytes).skipped == (
+        Skipped(b"/etc/static", "it leads nowhere: is this root's /nix mounted?"),
     )
 
 

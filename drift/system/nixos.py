@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.model import Kind
-from drift.system.etc_trees import find_etc_trees
+from drift.model import Kind, Skipped
+from drift.system.etc_trees import STATIC, find_etc_trees
 from drift.system.fstab import read_fstab
 from drift.system.home_manager import read_home_links
 from drift.system.rooted import Rooted
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from os import stat_result
 
-    from drift.model import Skipped
     from drift.system.tmpfiles import Line
 
 
@@ -68,12 +67,15 @@ class Regenerated:
 def read_regenerated(root: bytes) -> Regenerated:
     """Read the running and the next system of the root at the directory `root`."""
     rooted = Rooted(root)
-    trees = find_etc_trees(rooted).all
+    found = find_etc_trees(rooted)
+    trees = found.all
     lines, skipped = read_tmpfiles(
         rooted, [tree + b"/tmpfiles.d" for tree in dict.fromkeys([*trees, b"/etc"])]
     )
     known: dict[bytes, tuple[Known, ...]] = {path: (entry,) for path, entry in _FIXED.items()}
     edited: dict[bytes, str] = {}
+    if found.running is None and _target(rooted, STATIC) is not None:
+        skipped.append(Skipped(STATIC, "it leads nowhere: is this root's /nix mounted?"))
     sources = [
         *(_from_etc(rooted, tree) for tree in trees),
         _from_tmpfiles(rooted, lines),
@@ -150,8 +152,8 @@ _FIXED: dict[bytes, Known] = {
     b"/etc/resolv.conf": Known(_LEAF, "written when the network comes up"),
     b"/etc/passwd": Known(_LEAF, _USERS),
     b"/etc/group": Known(_LEAF, _USERS),
-    b"/etc/shadow": Known(_LEAF, _USERS),
-    b"/etc/gshadow": Known(_LEAF, _USERS),
+    # Not shadow and gshadow: they are written as well, but a password set with passwd lives only
+    # there.
     b"/etc/subuid": Known(_LEAF, _USERS),
     b"/etc/subgid": Known(_LEAF, _USERS),
     b"/etc/.pwd.lock": Known(_FILE, _COPY),

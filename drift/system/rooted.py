@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _MAX_LINKS = 40
 # No configuration file is larger; a hostile one could fill the memory.
 _MAX_BYTES = 16 << 20
+# A root that isn't running has no devices, and yet its links to this one have a meaning.
+_NULL = b"/dev/null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class Rooted:
         return os.readlink(self.host(self.locate(path)))
 
     def read(self, path: bytes) -> bytes:
-        """The bytes of the regular file that `path` leads to."""
-        host = self.host(self.resolve(path))
+        """The bytes of the regular file that `path` leads to; none if a link to /dev/null masks it."""
+        real = self.resolve(path)
+        if real == _NULL:
+            return b""
+        host = self.host(real)
         # A fifo in a file's place must not stop the program.
         descriptor = os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
@@ -106,6 +111,8 @@ class Rooted:
             if target is None:
                 done.append(name)
                 continue
+            if final and target == _NULL:
+                return _NULL
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)

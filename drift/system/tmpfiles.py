@@ -49,6 +49,8 @@ def read_tmpfiles(rooted: Rooted, directories: Iterable[bytes]) -> tuple[list[Li
             path = directory + b"/" + name
             try:
                 text = rooted.read(path)
+            except FileNotFoundError:
+                continue
             except OSError as error:
                 skipped.append(Skipped(path, error.strerror or "can't be read"))
                 continue
