@@ -60,8 +60,7 @@ class Search:
         """Read the items with keys from `first` to `last` (objectid, type, offset) into `buffer`.
 
         Returns how many there are: 0 at the end of the range. Only leaves with a generation of at
-        least `min_transid` are read. OSError passes through, but EPERM, which means that the
-        user is not root.
+        least `min_transid` are read. DriftError where the user is not root, or the disk fails.
         """
         buffer = self.buffer
         buffer[self.START : self.START + self.size] = self._zeros
@@ -80,6 +79,11 @@ class Search:
                 ) from error
             if error.errno == errno.ENOENT:
                 return 0
+            if error.errno in (errno.EIO, errno.EUCLEAN):
+                raise DriftError(
+                    f"the filesystem's metadata can't be read: {error.strerror}",
+                    "the kernel log (dmesg) names the device; btrfs scrub finds what is damaged",
+                ) from error
             raise
         # nr_items, which the kernel sets to the number of items it copied.
         return int.from_bytes(buffer[64:68], "little")

@@ -9,6 +9,7 @@ import stat
 from struct import Struct
 from typing import NamedTuple
 
+from drift.errors import DriftError
 from drift.model import Kind
 
 FIRST_FREE_OBJECTID = 256
@@ -52,8 +53,14 @@ KINDS = {
 }
 
 
-class MalformedItemError(ValueError):
+class MalformedItemError(DriftError):
     """An item's payload contradicts its own lengths: the metadata is damaged."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the filesystem's metadata is damaged: {what}",
+            "btrfs check --readonly on the unmounted device tells more",
+        )
 
 
 class Link(NamedTuple):
