@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Self
@@ -217,8 +217,16 @@ class Histories:
             if variant.quota:
                 lab.btrfs("quota", "enable", lab.top)
             self._labs[variant.name] = lab
-        with run(seed, self._labs[variant.name], without) as scenario:
-            yield scenario
+        lab = self._labs[variant.name]
+        try:
+            with run(seed, lab, without) as scenario:
+                yield scenario
+        except BaseException:
+            # Whatever it left behind must not disturb the next history.
+            del self._labs[variant.name]
+            with suppress(RuntimeError, OSError):
+                lab.__exit__()
+            raise
 
 
 def variant_of(seed: int) -> Variant:
@@ -269,6 +277,8 @@ def _populate(scene: Scene) -> None:
         directory = scene.rng.choice(directories)
         path = directory + b"/%d-%s" % (number, scene.rng.choice((b"state", b"conf", b"key")))
         scene.write(path, scene.content())
+    if scene.rng.random() < 0.3:
+        _add_bulk(scene)
     scene.write(b"/zeros", bytes(20_000))
     sparse = scene.open(b"/sparse", os.O_RDWR | os.O_CREAT)
     os.pwrite(sparse, b"end", 100_000)
@@ -284,3 +294,12 @@ def _populate(scene: Scene) -> None:
         if scene.rng.random() < 0.5:
             btrfsutil.create_subvolume(scene.at(nested))
             scene.write(nested + b"/inner", scene.content())
+
+
+def _add_bulk(scene: Scene) -> None:
+    """Add so many entries that the tree has leaves which later changes leave alone."""
+    for number in range(10):
+        directory = b"/var/lib/bulk-%d" % number
+        os.mkdir(scene.at(directory))
+        for entry in range(30):
+            scene.write(directory + b"/entry-%d" % entry, bytes(scene.rng.randrange(3)))

@@ -376,7 +376,12 @@ def _delete_newest(history: History, name: str) -> None:
     """Delete the files of the highest inode numbers: they are the first to be used again."""
     top = history.path(name)
     files = sorted(
-        ((entry.inode(), entry.name) for entry in os.scandir(top) if entry.is_file()), reverse=True
+        (
+            (entry.inode(), entry.name)
+            for entry in os.scandir(top)
+            if entry.is_file(follow_symlinks=False)
+        ),
+        reverse=True,
     )
     for _, file in files[:3]:
         history.say(f"{name}: delete {file!r}")

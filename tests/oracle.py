@@ -24,9 +24,8 @@ BTRFS_IOC_FS_INFO = 0x8400941F
 class Row(NamedTuple):
     """One line of `drift diff`. A value that must not be compared is None.
 
-    That is the size of directories and subvolumes, and all but the kind of a stub: the empty
-    directory that a snapshot shows for a nested subvolume has no inode, so the kernel makes up
-    its owner and times from what its parent had when it was first looked at.
+    That is the size of directories and subvolumes, and the time of a stub: the empty directory that
+    a snapshot shows for a nested subvolume has no inode, and so no time of its own.
     """
 
     status: str
@@ -176,8 +175,6 @@ def _status(live: Node, blank: Node) -> str:
         return "T"
     if live.content != blank.content:
         return "M"
-    if live.stub or blank.stub:
-        return ""
     return "P" if live.properties != blank.properties else ""
 
 
@@ -185,8 +182,7 @@ def _row(
     status: str, path: bytes, node: Node, source: bytes | None = None, modified: bool = False
 ) -> Row:
     size = None if node.kind in ("directory", "subvolume") else node.size
-    if node.stub:
-        return Row(status, path, source, modified, node.kind, None, None, None, None, None)
+    mtime = None if node.stub else node.mtime
     return Row(
-        status, path, source, modified, node.kind, size, node.mode, node.uid, node.gid, node.mtime
+        status, path, source, modified, node.kind, size, node.mode, node.uid, node.gid, mtime
     )

@@ -191,7 +191,10 @@ def test_nested_subvolume_is_an_entry_with_content_and_a_stub_in_snapshots(pair:
     pair.write(nested + b"/disk", b"data")
     live = pair.snapshot()
     os.chown(live, 7, 8)
-    assert [row[:5] for row in oracle.expected(live, pair.blank)] == [
+    stub = oracle.Row("T", b"/machines", None, False, "directory", None, 0o755, 7, 8, None)
+    rows = oracle.expected(live, pair.blank)
+    assert rows[1] == stub
+    assert [row[:5] for row in rows] == [
         ("P", b"/", None, False, "directory"),
         ("T", b"/machines", None, False, "directory"),
         ("D", b"/machines/disk", None, False, "file"),
@@ -201,8 +204,21 @@ def test_nested_subvolume_is_an_entry_with_content_and_a_stub_in_snapshots(pair:
         ("T", b"/machines", None, False, "subvolume"),
         ("A", b"/machines/disk", None, False, "file"),
     ]
-    assert oracle.expected(live, None)[-2][:2] == ("A", b"/machines")
-    assert oracle.expected(live, None)[-2].mode is None
+    assert stub._replace(status="A") in oracle.expected(live, None)
+
+
+@on_btrfs
+def test_a_stub_has_the_owner_of_its_directory_and_the_mode_0755(pair: Pair) -> None:
+    pair.lab.create(f"{pair.name}/blank/etc/machines")
+    live = pair.snapshot()
+    other = pair.lab.snapshot(f"{pair.name}/blank", f"{pair.name}/other")
+    assert os.lstat(live + b"/etc/machines").st_uid == 0
+    os.chown(live + b"/etc", 7, 0)
+    rows = oracle.expected(live, other)
+    assert [row[:2] for row in rows] == [("P", b"/etc"), ("P", b"/etc/machines")]
+    pair.lab.remount()
+    assert oracle.expected(live, other) == rows
+    pair.lab.delete(f"{pair.name}/other")
 
 
 @on_btrfs
@@ -268,12 +284,12 @@ def test_disagreements_name_what_is_missed_and_invented() -> None:
     rows = [
         oracle.Row("A", b"/a", None, False, "file", 1, 0o644, 0, 0, 5),
         oracle.Row("A", b"/d", None, False, "directory", None, 0o755, 0, 0, 5),
-        oracle.Row("A", b"/stub", None, False, "directory", None, None, None, None, None),
+        oracle.Row("A", b"/stub", None, False, "directory", None, 0o755, 0, 0, None),
     ]
     right = [
         Change(Status.ADDED, b"/a", Kind.FILE, 1, 0o644, 0, 0, 5),
         Change(Status.ADDED, b"/d", Kind.DIRECTORY, 77, 0o755, 0, 0, 5),
-        Change(Status.ADDED, b"/stub", Kind.DIRECTORY, 0, 0o700, 1, 1, 6),
+        Change(Status.ADDED, b"/stub", Kind.DIRECTORY, 0, 0o755, 0, 0, 6),
     ]
     assert oracle.disagreements(rows, right) == []
     assert oracle.disagreements(rows, [right[1], right[0], right[2]]) == [

@@ -102,12 +102,15 @@ def _node(parent: int, name: bytes, path: bytes, *, is_subvolume: bool) -> Node:
         nested = on_btrfs and status.st_ino == SUBVOLUME_INO
         stub = on_btrfs and status.st_ino == STUB_INO
     nowhere = nested or stub or not is_subvolume
+    # A stub has no inode: the kernel gives it the owner that its directory had when the stub was
+    # first looked at. What a fresh mount shows is the directory's owner of now.
+    owner = os.fstat(parent) if stub else status
     return Node(
         kind="subvolume" if nested else kind,
         size=status.st_size,
         mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
+        uid=owner.st_uid,
+        gid=owner.st_gid,
         mtime=status.st_mtime_ns,
         content=_content(parent, name, kind, status),
         xattrs={} if stub else _xattrs(parent, name),

@@ -102,6 +102,24 @@ def preallocate_and_extend(scene: Scene) -> None:
 
 
 @operation
+def preallocate_behind_inline_data(scene: Scene) -> None:
+    """A small file that was written out keeps its inline extent and gets others behind it."""
+    path = scene.fresh()
+    fd = scene.open(path, os.O_RDWR | os.O_CREAT)
+    write_all(fd, scene.content(scene.rng.choice((1, 100, 1000))))
+    os.fsync(fd)
+    syscalls.fallocate(fd, 0, os.fstat(fd).st_size, scene.rng.choice((1, 20_000, 300_000)))
+
+
+@operation
+def write_far_into_a_file_that_begins_small(scene: Scene) -> None:
+    """What is behind the inline extent changes, the size doesn't."""
+    fd = scene.open(scene.filled_file(10_000))
+    at = scene.rng.randrange(4096, os.fstat(fd).st_size - 1)
+    os.pwrite(fd, scene.rng.randbytes(1), at)
+
+
+@operation
 def preallocate_and_write_into_it(scene: Scene) -> None:
     fd = scene.open(scene.fresh(), os.O_RDWR | os.O_CREAT)
     syscalls.fallocate(fd, 0, 0, 64 * 1024)

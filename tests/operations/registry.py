@@ -26,7 +26,7 @@ def operation(function: Operation) -> Operation:
 
 def costly_operation(function: Operation) -> Operation:
     """Register an operation that takes long or makes many entries: it is chosen seldom."""
-    return _register(function, 0.15)
+    return _register(function, 0.3)
 
 
 def choose(rng: Random) -> str:
