@@ -48,9 +48,9 @@ class Unit(NamedTuple):
 
 
 def read_units(
-    rooted: Rooted, directory: bytes, endings: tuple[bytes, ...]
+    rooted: Rooted, directory: bytes, wanted: re.Pattern[bytes]
 ) -> tuple[list[Unit], list[Skipped]]:
-    """The units of a directory whose names end so, sorted by name; aliases of others left out."""
+    """The units of a directory whose whole names match, sorted; aliases of others left out."""
     units: list[Unit] = []
     skipped: list[Skipped] = []
     try:
@@ -61,7 +61,7 @@ def read_units(
         return [], [Skipped(directory, error.strerror or "can't be read")]
     present = set(names)
     for name in names:
-        if not name.endswith(endings) or _is_alias(rooted, directory, name, present):
+        if not wanted.fullmatch(name) or _is_alias(rooted, directory, name, present):
             continue
         paths = [directory + b"/" + name]
         paths += _drop_ins(rooted, directory, name, present)

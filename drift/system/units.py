@@ -41,12 +41,12 @@ def read_unit_rules(root: bytes, accounts: Accounts) -> UnitRules:
     mentioned: list[Rule] = []
     skipped: list[Skipped] = []
     for tree in order:
-        units, unread = read_units(rooted, tree + b"/systemd/system", _ENDINGS)
+        units, unread = read_units(rooted, tree + b"/systemd/system", _SERVICES)
         skipped += unread
         for unit in units:
             declared += _declared(unit, accounts)
             mentioned += _mentioned(unit, accounts)
-        units, unread = read_units(rooted, tree + b"/systemd/user", _ENDINGS)
+        units, unread = read_units(rooted, tree + b"/systemd/user", _SERVICES)
         skipped += unread
         for unit in units:
             declared += _declared_for_users(unit)
@@ -60,7 +60,7 @@ def read_unit_rules(root: bytes, accounts: Accounts) -> UnitRules:
     return UnitRules(tuple(rules.values()), tuple(skipped))
 
 
-_ENDINGS = (b".service",)
+_SERVICES = re.compile(rb".*\.service", re.DOTALL)
 
 
 class _Store(NamedTuple):
