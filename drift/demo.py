@@ -24,6 +24,9 @@ IMAGE_SIZE = 256 << 20  # sparse; mkfs.btrfs wants about half of it
 _CLONE_NEWNS = 0x20000  # linux/sched.h
 
 
+FAREWELL = "\nThe machine is gone again. On your own, start with: sudo drift scan"
+
+
 class Machine(NamedTuple):
     """The demo's live root and, where drift can't find it by itself, the blank.
 
@@ -101,10 +104,7 @@ the same."""
 
 _AFTER_SUGGEST = """
 Saved as a file beside configuration.nix and imported there, this keeps the
-state. It does not move it: copy the data to /persist first, then build with
-nixos-rebuild boot, and reboot. The commented lines wait for their owner.
-
-The machine is gone again. On your own, start with: drift scan"""
+state. The commented lines wait for their owner."""
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def directory(path: str, mode: int, owner: tuple[int, int] = ROOT) -> Item:
     return Item(_bytes(path), Kind.DIRECTORY, b"", mode, owner)
 
 
-def nested(path: str) -> Item:
-    return Item(_bytes(path), Kind.SUBVOLUME, b"", 0o755)
+def nested(path: str, mode: int = 0o755) -> Item:
+    return Item(_bytes(path), Kind.SUBVOLUME, b"", mode)
 
 
 _STORE = "/nix/store/0demo0demo0demo0demo0demo0demo00"
@@ -137,7 +137,7 @@ CacheDirectory=plantwatch
 """
 
 # What NixOS makes again at each boot or activation.
-REGENERATED = (
+REGENERATED: tuple[Item, ...] = (
     link("/bin/sh", f"{_STORE}-bash/bin/sh"),
     link("/usr/bin/env", f"{_STORE}-coreutils/bin/env"),
     link("/etc/static", f"{_STORE}-etc/etc"),
@@ -167,7 +167,7 @@ REGENERATED = (
 )
 
 # What services and their owner have written since.
-STATE = (
+STATE: tuple[Item, ...] = (
     text("/etc/machine-id", "0123456789abcdef0123456789abcdef\n", mode=0o444),
     file("/etc/ssh/ssh_host_ed25519_key", 411, mode=0o600),
     file("/etc/ssh/ssh_host_ed25519_key.pub", 94),
@@ -204,6 +204,7 @@ STATE = (
     nested("/var/lib/docker/btrfs/subvolumes/" + "5e" * 32),
     file("/var/lib/docker/btrfs/subvolumes/" + "5e" * 32 + "/bin/wiki", 16_384),
     file("/var/lib/cups/ppd/Office.ppd", 9000, owner=LP),
+    directory("/var/lib/fprint", 0o700),
     file("/var/lib/fprint/alice/goodix/0/7", 6000, mode=0o600),
     directory("/var/lib/private", 0o700),
     directory("/var/lib/private/AdGuardHome", 0o700, DYNAMIC),
@@ -213,10 +214,11 @@ STATE = (
     directory("/var/lib/private/plantwatch", 0o755, DYNAMIC),
     file("/var/lib/private/plantwatch/watered.db", 8192, owner=DYNAMIC, age=DAY),
     link("/var/lib/plantwatch", "private/plantwatch"),
-    nested("/var/lib/machines"),
+    nested("/var/lib/machines", 0o700),
     nested("/srv"),
     file("/srv/photos/2024/sunrise.jpg", 70_000, owner=ALICE, age=200 * DAY),
     file("/srv/photos/2025/it's 100% ${real}.jpg", 64_000, owner=ALICE, age=20 * DAY),
+    directory("/root", 0o700),
     directory("/root/.ssh", 0o700),
     file("/root/.ssh/known_hosts", 900, mode=0o600, age=15 * DAY),
     file("/root/.bash_history", 1500, mode=0o600, age=2 * DAY),
@@ -227,23 +229,29 @@ STATE = (
     text("/imperm_test/testfile", "", age=3600),
     file("/var/spool/cups/c00001", 1200, mode=0o600, owner=LP, age=40 * DAY),
     file("/var/cache/fontconfig/3830d5c3ddfd5cd38a049b759396e72e-le64.cache-9", 5000),
+    directory("/var/cache/private", 0o700),
     file("/var/cache/private/plantwatch/leaves.cache", 3000, owner=DYNAMIC, age=DAY),
+    directory("/var/db/sudo/lectured", 0o700),
     text("/var/db/sudo/lectured/1000", "", mode=0o600),
     file("/tmp/download.part", 10_000, owner=ALICE, age=1800),
 )
 
 # Written before the subvolume `log` was mounted over it: there, but out of sight.
-UNDER_LOG = (file("/var/log/first-boot.log", 2500, age=90 * DAY),)
+UNDER_LOG: tuple[Item, ...] = (file("/var/log/first-boot.log", 2500, age=90 * DAY),)
 
 # What the other subvolumes hold.
-HOME = (
+HOME: tuple[Item, ...] = (
     directory("/alice", 0o700, ALICE),
     file("/alice/.ssh/id_ed25519", 411, mode=0o600, owner=ALICE),
     file("/alice/thesis.md", 30_000, owner=ALICE, age=3600),
 )
-LOG = (file("/journal/0123456789abcdef0123456789abcdef/system.journal", 30_000, age=60),)
-PERSIST = (text("/etc/nixos/configuration.nix", "{ imports = [ ./impermanence.nix ]; }\n"),)
-NIX = (
+LOG: tuple[Item, ...] = (
+    file("/journal/0123456789abcdef0123456789abcdef/system.journal", 30_000, age=60),
+)
+PERSIST: tuple[Item, ...] = (
+    text("/etc/nixos/configuration.nix", "{ imports = [ ./impermanence.nix ]; }\n"),
+)
+NIX: tuple[Item, ...] = (
     file(f"{_STORE}-bash/bin/sh".removeprefix("/nix"), mode=0o555),
     text(f"{_STORE}-etc/etc/fstab".removeprefix("/nix"), "# demo\n", mode=0o444),
     text(f"{_STORE}-plantwatch/plantwatch.service".removeprefix("/nix"), _ALARM, mode=0o444),

@@ -1,5 +1,6 @@
 """The demo's machine is what the tour says it is, and nothing of it stays."""
 
+import json
 import os
 import re
 import signal
@@ -10,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from drift import demo_tree
+from drift.cli import cli
 from drift.demo import Machine, machine, run_tour
 from drift.errors import DriftError
 from drift.model import Kind
@@ -20,10 +23,11 @@ PROJECT = Path(__file__).parents[1]
 
 
 def traces():
-    """What a demo could leave on this system."""
+    """What a demo could leave on this system: mounts, loop devices, directories."""
+    mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
     loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, check=False)
     return (
-        Path("/proc/self/mountinfo").read_text(),
+        [line for line in mounts if re.match(rb"/mnt$|/media$|.*/drift-demo", line.split()[4])],
         [line for line in loops.stdout.splitlines() if b"drift-demo" in line],
         list(Path("/tmp").glob("drift-demo*")),
     )
@@ -240,3 +244,67 @@ def test_the_tour_fits_eighty_columns():
     for made in (Machine(b"/mnt", None, ""), Machine(b"/a", b"/b", "this is not root")):
         long = [line for line in tour(made).splitlines() if len(line) > 80]
         assert long == []
+
+
+# --- the command
+
+
+def run_demo():
+    return subprocess.run(
+        [sys.executable, "-m", "drift", "demo"],
+        cwd=PROJECT,
+        env={**os.environ, "COLUMNS": "100", "XDG_CONFIG_HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.btrfs
+def test_the_command_tells_lost_from_kept_the_same_way_every_time():
+    before = traces()
+    done = run_demo()
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        "with root-blank: the live root was made from it\n",
+        " /imperm_test/testfile\n",
+        "  /home  subvolume home\n",
+        "  /etc/nixos  bind mount from /persist/etc/nixos\n",
+        "  /var/log  1 file, 2.5 kB\n",
+        '\n      "/var/lib/nixos"\n',
+        "\n\nThe machine is gone again.",
+    ):
+        assert expected in done.stdout
+    assert "made-up$for-the-demo" not in done.stdout + done.stderr
+    assert run_demo().stdout == done.stdout
+    assert settled(before) == before
+
+
+def plain_demo(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    return CliRunner().invoke(cli, ["demo"], catch_exceptions=False)
+
+
+def test_the_command_needs_no_root(monkeypatch, tmp_path):
+    done = plain_demo(monkeypatch, tmp_path)
+    assert done.exit_code == 0
+    assert "two plain directories, root and\nroot-blank, since no Btrfs" in done.stdout
+    assert f"$ drift scan --live {tmp_path}/drift-demo/root --blank " in done.stdout
+    assert " /imperm_test/testfile\n" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.nix
+def test_the_suggestion_of_the_tour_is_a_module_that_nix_evaluates(monkeypatch, tmp_path):
+    said = plain_demo(monkeypatch, tmp_path).stdout
+    module = tmp_path / "module.nix"
+    module.write_text(said[said.index("{ ... }:") : said.index("\n}\n") + 3])
+    asked = f'(import {module} {{ }}).environment.persistence."/persist".directories'
+    done = subprocess.run(
+        ["nix-instantiate", "--eval", "--strict", "--json", "--expr", asked],
+        capture_output=True,
+        check=True,
+    )
+    assert {"directory": "/var/lib/tailscale", "mode": "0700"} in json.loads(done.stdout)

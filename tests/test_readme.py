@@ -1,11 +1,14 @@
 """The README, the changelog and the commands' own help say the same."""
 
 import functools
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import drift
 
@@ -36,6 +39,22 @@ def table(heading):
     """The first column of the table below a heading of the README."""
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(r"^\| `?([^|`]+?)`? \|", section, re.MULTILINE)[1:]
+
+
+@pytest.mark.btrfs
+def test_the_first_example_is_what_drift_prints():
+    done = subprocess.run(
+        [sys.executable, "tests/readme_example.py"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Where a machine keeps /mnt for something else, the demo takes another place.
+    live = done.stdout.splitlines()[0].rsplit(" ", 1)[1]
+    shown = README.split("```console\n")[1].split("```")[0]
+    assert done.stdout.replace(live, "/mnt") == shown
 
 
 def test_the_readme_lists_the_commands_that_there_are():

@@ -17,7 +17,7 @@ def demo(context: click.Context) -> None:
     Example:
       drift demo
     """
-    from drift.demo import machine, run_tour
+    from drift.demo import FAREWELL, machine, run_tour
 
     drift = context.find_root().command
 
@@ -26,3 +26,4 @@ def demo(context: click.Context) -> None:
 
     with machine() as made:
         run_tour(made, run, click.echo)
+    click.echo(FAREWELL)
