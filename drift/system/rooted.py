@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from drift.system.mounts import join
@@ -30,6 +30,9 @@ class Rooted:
     """
 
     root: bytes
+    # Where the links of directories and files lead, None for what is no link: asked of the kernel
+    # once, as the same few directories lead to every file.
+    _links: dict[bytes, bytes | None] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, path: bytes) -> bytes:
         """`path` with every symlink followed; what it names exists."""
@@ -122,10 +125,12 @@ class Rooted:
         return b"/" + b"/".join(done)
 
     def _link(self, path: bytes) -> bytes | None:
+        if path in self._links:
+            return self._links[path]
         host = self.host(path)
-        try:
-            return os.readlink(host)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            return None
+        target = None
+        # Most components are directories, and a readlink() that fails is slower than a look.
+        if stat.S_ISLNK(os.lstat(host).st_mode):
+            target = os.readlink(host)
+        self._links[path] = target
+        return target
