@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
 
+# Inline data is smaller than a node; a sparse file behind it may be of any size.
+LARGEST_INLINE = 64 * 1024
+
 REGULAR = 0o100000
 FORMAT = 0o170000
 
@@ -188,7 +191,7 @@ class Comparison:
     def _join(self, path: bytes, live: Place, blank: Place) -> Iterator[Event]:
         if self._same(live, blank) and not self._entries_differ(live.inode):
             ways = self._ways.get(live.inode, {})
-            nested = self._subvolumes.get(live.inode, set())
+            nested = self._subvolumes.get(live.inode, set()) | self._stubs_changed(live.inode)
             if nested:
                 for name in sorted(nested.union(ways)):
                     if name in nested:
@@ -209,6 +212,13 @@ class Comparison:
         names += [name for name in theirs if name not in ours]
         names.sort()
         yield from self._named(path, live, blank, names)
+
+    def _stubs_changed(self, inode: int) -> set[bytes]:
+        """The stubs in a directory that changed hands: they show its owner as their own."""
+        left, right = self._unequal.get(inode, (None, None))
+        if left is None or right is None or (left.uid, left.gid) == (right.uid, right.gid):
+            return set()
+        return {entry.name for entry in left.entries if entry.subvolume}
 
     def _is_equal(self, live: DirEntry, blank: DirEntry | None) -> bool:
         """Whether an entry of both directories is one old inode with nothing to see in or below it."""
@@ -565,9 +575,22 @@ def _same_content(left: Node, right: Node) -> bool | None:
         return False
     if left.extents == right.extents or left.size == 0:
         return True
-    if left.inline is not None and right.inline is not None:
-        return left.inline == right.inline
+    bytes_left, bytes_right = _inline_bytes(left), _inline_bytes(right)
+    if bytes_left is not None and bytes_right is not None:
+        return bytes_left == bytes_right
     return None
+
+
+def _inline_bytes(node: Node) -> bytes | None:
+    """All bytes of a file that lies in its inode's items, None where it doesn't.
+
+    Inline data may end before the file, which then ends in zeros, and other extents may follow it.
+    """
+    if node.inline is None or len(node.extents) != 1 or len(node.inline) > node.size:
+        return None
+    if node.size > LARGEST_INLINE:
+        return None
+    return node.inline.ljust(node.size, b"\0")
 
 
 def _change(status: Status, path: bytes, seen: Seen) -> Change:
