@@ -10,6 +10,7 @@ from humanize import naturalsize
 
 from drift.live_root import is_dynamic
 from drift.model import Advice, Finding, Kind, Owner
+from drift.names import exact, shown
 from drift.places import PRIVATE, ancestors, in_private
 from drift.system.mounts import within
 
@@ -53,7 +54,7 @@ def not_persistable(kind: Kind) -> str:
 def not_private(twin: bytes) -> str:
     """About a real directory where a DynamicUser= service has a link to `twin`."""
     return (
-        f"a real directory here, though its service usually keeps it in {_text(twin)}:"
+        f"a real directory here, though its service usually keeps it in {shown(twin)}:"
         " if its unit has DynamicUser=yes, start it once and look again before persisting this"
     )
 
@@ -79,7 +80,7 @@ _SURPRISING = 1 << 30
 def _size(want: Wanted, persist: bytes) -> str | None:
     if want.bytes <= _SURPRISING:
         return None
-    return f"{naturalsize(want.bytes, binary=True)}: {_text(persist)} needs room for it"
+    return f"{naturalsize(want.bytes, binary=True)}: {shown(persist)} needs room for it"
 
 
 def _owner(want: Wanted) -> str | None:
@@ -166,8 +167,8 @@ def _parents(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterat
         )
         yield Advice(
             directory,
-            f"unless {_text(persist + directory)} exists, impermanence makes it root:root 0755 and"
-            f" this one too: first run {command} {shlex.quote(_text(persist + directory))}",
+            f"unless {shown(persist + directory)} exists, impermanence makes it root:root 0755 and"
+            f" this one too: first run {command} {shlex.quote(exact(persist + directory))}",
         )
 
 
@@ -190,7 +191,3 @@ def _renumbering(wanted: Sequence[Wanted], root: LiveRoot) -> Iterator[Advice]:
             + ", ".join(names)
             + " after the reboot, and files keep the old ones",
         )
-
-
-def _text(path: bytes) -> str:
-    return path.decode(errors="surrogateescape")

@@ -11,6 +11,7 @@ import click
 
 from drift import __version__
 from drift.errors import DriftError, ExitCode
+from drift.names import printable, shown
 
 # Each command's module and the name of its click command there.
 COMMANDS = {
@@ -87,9 +88,14 @@ def main() -> NoReturn:
 
 
 def complain(error: DriftError) -> None:
-    click.echo(f"drift: {error.message}", err=True)
+    click.echo(f"drift: {_lines(error.message)}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {_lines(error.hint)}", err=True)
+
+
+def _lines(text: str) -> str:
+    # A message may quote what a program said, or a name in an error of the system.
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _sentence(error: OSError) -> DriftError:
@@ -97,8 +103,7 @@ def _sentence(error: OSError) -> DriftError:
     if error.filename is None:
         return DriftError(f"the system refused: {what}", "look at the kernel log (dmesg)")
     name = os.fsencode(error.filename) if isinstance(error.filename, str) else error.filename
-    shown = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-    return DriftError(f"{shown}: {what}")
+    return DriftError(f"{shown(name) if isinstance(name, bytes) else name}: {what}")
 
 
 def _leave(code: int) -> NoReturn:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drift.model import Entry, Finding, Group, Kind, Severity, Status, Verdict
+from drift.names import shown
 from drift.places import parent_of, shared
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def _told(entry: Entry) -> Entry:
     if finding.verdict is not Verdict.REVIEW or entry.sole in (None, entry.path):
         return entry
     assert entry.sole is not None
-    name = entry.sole.decode("utf-8", "backslashreplace")
-    return replace(entry, finding=replace(finding, why=f"{finding.why}: holds only {name}"))
+    return replace(
+        entry, finding=replace(finding, why=f"{finding.why}: holds only {shown(entry.sole)}")
+    )
 
 
 def _rank(severity: Severity) -> int:

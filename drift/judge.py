@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drift.diff.stream import Block
 from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
+from drift.names import shown
 from drift.places import parent_of, shared
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Judge:
                     "Kept already",
                     Verdict.KEPT,
                     Severity.LOW,
-                    f"a link into {path.decode('utf-8', 'backslashreplace')}",
+                    f"a link into {shown(path)}",
                     "heuristic: link into persistent storage",
                     target,
                 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from drift.errors import DriftError
 from drift.model import Engine, Lineage, Root
+from drift.names import shown
 from drift.system.mounts import mount_of, read_mounts
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def locate(
     directory = os.path.realpath(live)
     if not os.path.isdir(directory):
         raise DriftError(
-            f"the live root {_text(live)} is no directory", "give --live a mounted root"
+            f"the live root {shown(live)} is no directory", "give --live a mounted root"
         )
     mounts = read_mounts()
     blank_directory = _as_directory(blank)
@@ -168,10 +169,10 @@ def _plain(directory: bytes) -> Root:
 
 
 def _why_not_searched(directory: bytes, mount: Mount) -> DriftError | None:
-    shown = _text(directory)
+    name = shown(directory)
     if mount.fstype != "btrfs":
         return DriftError(
-            f"{shown} is on {mount.fstype}, not Btrfs",
+            f"{name} is on {mount.fstype}, not Btrfs",
             "give --live and --blank directories to compare them entry by entry",
         )
     if os.geteuid() != 0:
@@ -183,17 +184,17 @@ def _why_not_searched(directory: bytes, mount: Mount) -> DriftError | None:
 
     if subvolume_id(directory) is None:
         return DriftError(
-            f"{shown} is a directory inside a Btrfs subvolume, not the top of one",
+            f"{name} is a directory inside a Btrfs subvolume, not the top of one",
             "give --live the directory where the root's subvolume is mounted",
         )
     return None
 
 
 def _why_not_same(blank: bytes, mount: Mount, mounts: Sequence[Mount]) -> DriftError | None:
-    shown = _text(blank)
+    name = shown(blank)
     if mount_of(mounts, blank).device != mount.device:
         return DriftError(
-            f"the blank {shown} is on another filesystem than the live root",
+            f"the blank {name} is on another filesystem than the live root",
             "a blank that belongs to the live root is on the same one; to compare any two"
             " directories entry by entry, add --engine walk",
         )
@@ -201,7 +202,7 @@ def _why_not_same(blank: bytes, mount: Mount, mounts: Sequence[Mount]) -> DriftE
 
     if subvolume_id(blank) is None:
         return DriftError(
-            f"the blank {shown} is a directory inside a subvolume, not the top of one",
+            f"the blank {name} is a directory inside a subvolume, not the top of one",
             "give --blank a subvolume, or compare the directories with --engine walk",
         )
     return None
@@ -214,7 +215,7 @@ def _as_directory(blank: bytes | None) -> bytes | None:
         return os.path.realpath(blank)
     if blank.startswith((b"/", b"./", b"../")):
         raise DriftError(
-            f"the blank {_text(blank)} is no directory",
+            f"the blank {shown(blank)} is no directory",
             "give --blank a directory, a subvolume's name, or none",
         )
     return None
@@ -222,8 +223,3 @@ def _as_directory(blank: bytes | None) -> bytes | None:
 
 def _is_none(blank: bytes | None) -> bool:
     return blank == b"none"
-
-
-def _text(path: bytes) -> str:
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

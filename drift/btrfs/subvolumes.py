@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from drift.btrfs.items import FS_TREE_OBJECTID
 from drift.errors import DriftError
 from drift.model import Lineage
+from drift.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -161,7 +162,7 @@ def find_blank(live: Subvolume, subvolumes: Mapping[int, Subvolume]) -> Subvolum
         if candidates:
             raise DriftError(
                 "several subvolumes could be the blank:\n" + _listed(candidates),
-                "name the one that is restored at boot, as in --blank " + _shown(candidates[0]),
+                "name the one that is restored at boot, as in --blank " + shown(candidates[0].path),
             )
     raise DriftError(
         "no blank snapshot was found among the subvolumes of this filesystem:\n" + _listed(others),
@@ -181,11 +182,11 @@ def named_blank(name: bytes, live: Subvolume, subvolumes: Mapping[int, Subvolume
         return candidates[0]
     if candidates:
         raise DriftError(
-            f"several subvolumes are called {_text(name)}:\n" + _listed(candidates),
-            "give the whole path from the top level, as in --blank " + _shown(candidates[0]),
+            f"several subvolumes are called {shown(name)}:\n" + _listed(candidates),
+            "give the whole path from the top level, as in --blank " + shown(candidates[0].path),
         )
     raise DriftError(
-        f"there is no subvolume {_text(name)} on this filesystem, which has:\n" + _listed(others),
+        f"there is no subvolume {shown(name)} on this filesystem, which has:\n" + _listed(others),
         "give --blank one of these, a directory, or none",
     )
 
@@ -242,17 +243,8 @@ def _subvolume(path: bytes, info: object) -> Subvolume:
 
 
 def _listed(subvolumes: Iterable[Subvolume]) -> str:
-    lines = sorted(f"  {_shown(subvolume)}" for subvolume in subvolumes)
+    lines = sorted(f"  {shown(subvolume.path)}" for subvolume in subvolumes)
     return "\n".join(lines) or "  (none)"
-
-
-def _shown(subvolume: Subvolume) -> str:
-    return _text(subvolume.path)
-
-
-def _text(name: bytes) -> str:
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _bytes(path: str | bytes) -> bytes:

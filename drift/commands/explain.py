@@ -83,10 +83,10 @@ def _as_json(text: str, decision: Decision | None) -> str:
 
 
 def _as_text(text: str, decision: Decision | None) -> str:
-    from drift.rulebook.faults import shown
+    from drift.names import printable
 
     if decision is None:
-        return f"{shown(text)}\n  no rule: drift scan asks you to review it\n"
+        return f"{printable(text)}\n  no rule: drift scan asks you to review it\n"
     rule = decision.rule
     service = rule.service if rule.title == rule.service else f"{rule.service}, {rule.title}"
     lines = [
@@ -97,4 +97,4 @@ def _as_text(text: str, decision: Decision | None) -> str:
     ]
     if rule.advice:
         lines.append(f"  advice: {rule.advice}")
-    return "".join(f"{shown(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)

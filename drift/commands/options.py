@@ -114,13 +114,14 @@ def write(parts: Iterable[str | bytes]) -> None:
 
 def report_skipped(skipped: Sequence[Skipped]) -> None:
     """Say on stderr what could not be read."""
-    from drift.render.text import plural, shown
+    from drift.names import printable, shown
+    from drift.render.text import plural
 
     if not skipped:
         return
     click.echo(f"drift: {plural(len(skipped), 'path')} could not be read:", err=True)
     for item in skipped:
-        click.echo(f"  {shown(item.path)}: {item.reason}", err=True)
+        click.echo(f"  {shown(item.path)}: {printable(item.reason)}", err=True)
 
 
 class Progress:

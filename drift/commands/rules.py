@@ -48,7 +48,7 @@ def list_rules(as_json: bool, rule_paths: tuple[Path, ...]) -> None:
     """List the services and programs that rules know, with the number of their rules."""
     from tabulate import tabulate
 
-    from drift.rulebook.faults import shown
+    from drift.names import printable
 
     book = _load(rule_paths)
     if as_json:
@@ -59,7 +59,7 @@ def list_rules(as_json: bool, rule_paths: tuple[Path, ...]) -> None:
         subject = (rule.service, rule.title, rule.origin.rpartition(":")[0])
         counts[subject] = counts.get(subject, 0) + 1
     rows = [
-        (shown(service), shown(title), count, shown(file))
+        (printable(service), printable(title), count, printable(file))
         for (service, title, file), count in sorted(
             counts.items(), key=lambda item: (item[0][0].casefold(), item[0])
         )
@@ -81,7 +81,7 @@ Examples:
 def show(name: str, as_json: bool, rule_paths: tuple[Path, ...]) -> None:
     """Show the rules of the service or program NAME, or of the rule file NAME.toml."""
     from drift.errors import UsageError
-    from drift.rulebook.faults import shown
+    from drift.names import printable
 
     found: dict[str, list[Rule]] = {}
     for rule in _load(rule_paths).rules:
@@ -94,7 +94,7 @@ def show(name: str, as_json: bool, rule_paths: tuple[Path, ...]) -> None:
 
         near = get_close_matches(name.casefold(), found, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "drift rules list names them all"
-        raise UsageError(f"No rules for {shown(name)}", hint)
+        raise UsageError(f"No rules for {printable(name)}", hint)
     click.echo(_as_json(chosen) if as_json else _as_text(chosen), nl=False)
 
 
@@ -164,7 +164,7 @@ def _fields(rule: Rule) -> dict[str, Any]:
 
 
 def _as_text(chosen: Iterable[Rule]) -> str:
-    from drift.rulebook.faults import shown
+    from drift.names import printable
 
     lines: list[str] = []
     subject = None
@@ -190,4 +190,4 @@ def _as_text(chosen: Iterable[Rule]) -> str:
         if rule.advice:
             lines.append(f"  advice: {rule.advice}")
         lines.append(f"  {rule.origin}")
-    return "".join(f"{shown(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)

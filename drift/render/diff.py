@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from drift.diff.stream import Block
-from drift.render.text import exact, shown
+from drift.names import exact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -9,6 +9,7 @@ from humanize import naturalsize, naturaltime
 
 from drift.caveats import is_utf8
 from drift.model import Entry, Kind, Owner, Status
+from drift.names import shown
 from drift.places import PRIVATE, SHARED
 from drift.render.nix_text import (
     STEP,
@@ -163,16 +164,12 @@ def _remarks(
     lines = []
     for path, _ in items:
         if not is_utf8(path):
-            lines += comment(f"Left out, as its name is not UTF-8: {_shown(path)}", indent)
+            lines += comment(f"Left out, as its name is not UTF-8: {shown(path)}", indent)
     if review:
         lines += comment("Not recognised: uncomment what should stay.", indent)
     for remark in review:
         lines += remark
     return lines
-
-
-def _shown(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")
 
 
 def _is_directory(entry: Entry) -> bool:
@@ -187,7 +184,7 @@ def _remark(
     facts = f"{finding.why}: {describe(entry, now)}"
     obstacle = _obstacle(entry)
     if obstacle is not None:
-        return comment(f"{_shown(entry.path)}: {facts}; {obstacle}", indent)
+        return comment(f"{shown(entry.path)}: {facts}; {obstacle}", indent)
     owner = Owner(
         finding.user or default.user,
         finding.group or default.group,

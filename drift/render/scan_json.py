@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from drift.render.text import exact
+from drift.names import exact
 
 if TYPE_CHECKING:
     from drift.model import Entry, Group, Report, Root

@@ -6,7 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.model import Lineage, Status, Verdict
-from drift.render.text import age, cut, plural, shown, size
+from drift.names import shown
+from drift.render.text import age, cut, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

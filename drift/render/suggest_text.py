@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from drift.render.text import shown
+from drift.names import printable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +101,12 @@ def _steps(*steps: str) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    clean = "".join(c if c.isprintable() else " " for c in text)
     return textwrap.wrap(
-        clean, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        printable(text),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )
 
 

@@ -5,19 +5,6 @@ from __future__ import annotations
 # Sizes and ages are humanize's, which is imported where a report is made: it takes a while.
 
 
-def shown(path: bytes) -> str:
-    """A path for the terminal: control characters and what is no UTF-8 escaped, nothing lost."""
-    text = path.decode("utf-8", "surrogateescape")
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(_escaped(character) for character in text)
-
-
-def exact(path: bytes) -> str:
-    """A path for JSON: bytes that are not UTF-8 are lone surrogates."""
-    return path.decode("utf-8", "surrogateescape")
-
-
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` columns, shortened in the middle."""
     if len(text) <= width:
@@ -60,14 +47,3 @@ _UNITS = (
     (3600, "hour"),
     (60, "minute"),
 )
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if character == "\\":
-        return "\\\\"
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode()

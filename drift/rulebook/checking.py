@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drift.model import Kind
-from drift.rulebook.faults import Fault, shown
+from drift.names import printable
+from drift.rulebook.faults import Fault
 from drift.rulebook.naming import read_path
 from drift.rulebook.rule import RuleKind
 
@@ -27,14 +28,14 @@ def example_faults(rules: Iterable[Rule], book: RuleBook) -> list[Fault]:
         for example in rule.examples:
             decider = _decider(book, example, rule)
             if decider is None:
-                faults.append(_fault(origin, "examples", f"no rule decides {shown(example)}"))
+                faults.append(_fault(origin, "examples", f"no rule decides {printable(example)}"))
             elif decider.origin != origin:
-                by = shown(decider.origin)
-                faults.append(_fault(origin, "examples", f"{by} decides {shown(example)}"))
+                by = printable(decider.origin)
+                faults.append(_fault(origin, "examples", f"{by} decides {printable(example)}"))
         for path in rule.excludes:
             decider = _decider(book, path, rule)
             if decider is not None and decider.origin == origin:
-                faults.append(_fault(origin, "not", f"this rule decides {shown(path)}"))
+                faults.append(_fault(origin, "not", f"this rule decides {printable(path)}"))
     return faults
 
 
@@ -45,7 +46,7 @@ def repeated_patterns(rules: Iterable[Rule]) -> list[Fault]:
     for rule in rules:
         other = first.setdefault(rule.pattern, rule)
         if place(other)[0] != place(rule)[0]:
-            what = f"{shown(rule.pattern)} is ruled by {shown(other.origin)} too"
+            what = f"{printable(rule.pattern)} is ruled by {printable(other.origin)} too"
             faults.append(_fault(rule.origin, rule.kind.value, what))
     return faults
 

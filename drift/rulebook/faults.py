@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
+from drift.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +21,8 @@ class Fault(NamedTuple):
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{shown(self.file)}:{self.line}" if self.line else shown(self.file)
-        key = f"{shown(self.key)}: " if self.key else ""
+        where = f"{printable(self.file)}:{self.line}" if self.line else printable(self.file)
+        key = f"{printable(self.key)}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}: {key}{self.what}{hint}"
 
@@ -36,13 +37,3 @@ class RuleFilesError(DriftError):
             f"correct {count} first: nothing runs on half a rule set",
         )
         self.faults = tuple(faults)
-
-
-def shown(text: str) -> str:
-    """`text` on one line, with what a terminal would act on or can't show escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )

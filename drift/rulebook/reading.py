@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from drift.model import Severity, Verdict
-from drift.rulebook.faults import Fault, shown
+from drift.names import printable
+from drift.rulebook.faults import Fault
 from drift.rulebook.lines import KeyPath, Lines
 from drift.rulebook.patterns import path_faults, pattern_faults
 from drift.rulebook.rule import RuleKind
@@ -151,7 +152,7 @@ class _Reader:
                 if (pattern, kind) in taken:
                     self.fault(
                         (*at, next(key for key in _PATTERN_KEYS if key in table)),
-                        f"{shown(pattern)} is ruled twice",
+                        f"{printable(pattern)} is ruled twice",
                         f"the first time in the rule on line {taken[pattern, kind]}",
                     )
                 taken.setdefault((pattern, kind), line)
@@ -292,7 +293,7 @@ class _Reader:
         )
         self.fault(
             (*at, key),
-            f"{shown(text)!r} is no {key}",
+            f"{printable(text)!r} is no {key}",
             f"did you mean {near[0]}?" if near else known,
         )
         return None
@@ -300,7 +301,7 @@ class _Reader:
     def _account(self, table: dict[str, Any], at: KeyPath, key: str) -> str | None:
         name: str | None = self._typed(table, at, key, str)
         if name is not None and not _ACCOUNT.fullmatch(name):
-            self.fault((*at, key), f"{shown(name)!r} is no {key} name")
+            self.fault((*at, key), f"{printable(name)!r} is no {key} name")
         return name
 
     def _mode(self, table: dict[str, Any], at: KeyPath) -> int | None:
@@ -308,7 +309,7 @@ class _Reader:
         if text is None:
             return None
         if not _MODE.fullmatch(text):
-            what = f"{shown(text)!r} is no mode"
+            what = f"{printable(text)!r} is no mode"
             self.fault((*at, "mode"), what, 'three or four octal digits, as in "0700"')
             return None
         return int(text, 8)
@@ -324,9 +325,9 @@ def _syntax_fault(error: Exception, text: str) -> tuple[str, int]:
         return "nested too deeply", 1
     found = _AT_LINE.fullmatch(str(error))
     if found:
-        return shown(found[1]), int(found[2])
+        return printable(found[1]), int(found[2])
     last = text.rstrip("\n").count("\n") + 1
-    return shown(str(error).removesuffix(" (at end of document)")), last
+    return printable(str(error).removesuffix(" (at end of document)")), last
 
 
 def _broken_alone(what: str, line: str) -> bool:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
+from drift.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -211,7 +212,7 @@ class _Table:
                 current = step
         if current is None:
             raise DriftError(
-                f"No mount shows {_shown(path)}", "in a chroot, mount the root with mount --bind"
+                f"No mount shows {shown(path)}", "in a chroot, mount the root with mount --bind"
             )
         return current
 
@@ -300,21 +301,21 @@ class _Survey(NamedTuple):
         if mount.root.endswith(_DELETED):
             return "bind mount of something that was deleted"
         if origin is not None:
-            return f"bind mount from {_shown(origin)}"
+            return f"bind mount from {shown(origin)}"
         if mount.fstype == "btrfs":
             return self.describe_subvolume(mount)
         name = _filesystem(mount)
-        return name if mount.whole else f"directory {_shown(mount.root)} of {name}"
+        return name if mount.whole else f"directory {shown(mount.root)} of {name}"
 
     def describe_subvolume(self, mount: Mount) -> str:
         subvolume = mount.subvolume
-        elsewhere = "" if mount.device == self.root.device else f" on {_shown(mount.source)}"
+        elsewhere = "" if mount.device == self.root.device else f" on {shown(mount.source)}"
         if subvolume is None:
-            return f"btrfs on {_shown(mount.source)}"
+            return f"btrfs on {shown(mount.source)}"
         if subvolume == b"/":
             name = f"Btrfs top level{elsewhere}"
         else:
-            name = f"subvolume {_shown(subvolume[1:])}{elsewhere}"
+            name = f"subvolume {shown(subvolume[1:])}{elsewhere}"
         # A bind mount of a subvolume onto itself (/nix/store) shows the subvolume all the same.
         if mount.whole or any(
             other.device == mount.device
@@ -326,7 +327,7 @@ class _Survey(NamedTuple):
         ):
             return name
         inside = relative(mount.root, subvolume)
-        return f"directory {_shown(inside)} of {name}"
+        return f"directory {shown(inside)} of {name}"
 
 
 _UPPER = re.compile(r"(?:^|,)upperdir=((?:[^,\\]|\\.)*)")
@@ -336,9 +337,5 @@ def _filesystem(mount: Mount) -> str:
     if mount.fstype in _VOLATILE or mount.source in (b"", b"none", b"overlay"):
         return mount.fstype
     if b":" in mount.source or mount.source.startswith(b"//"):
-        return f"{mount.fstype} from {_shown(mount.source)}"
-    return f"{mount.fstype} on {_shown(mount.source)}"
-
-
-def _shown(path: bytes) -> str:
-    return path.decode(errors="surrogateescape")
+        return f"{mount.fstype} from {shown(mount.source)}"
+    return f"{mount.fstype} on {shown(mount.source)}"

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
+from drift.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,12 +91,9 @@ def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _complaint(done: Completed) -> str:
-    for line in done.stderr.decode("utf-8", "backslashreplace").splitlines():
+    for line in done.stderr.decode("utf-8", "surrogateescape").splitlines():
         if line.strip():
-            return "".join(
-                char if char.isprintable() else char.encode("unicode_escape").decode()
-                for char in line.strip()
-            )
+            return printable(line.strip())
     if done.returncode < 0:
         return f"killed by signal {-done.returncode}"
     return f"exit code {done.returncode}"
