@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drift.model import Entry, Finding, Group, Kept, Kind, Severity, Status, Verdict
 from drift.suggest import suggest
@@ -56,7 +56,7 @@ DIRECTORIES = {
 def entry(path, kind=Kind.DIRECTORY, verdict=Verdict.PERSIST, **given):
     """An entry that a rule of its own service decided; `given` are fields of entry or finding."""
     name = path.rpartition(b"/")[2].decode(errors="replace")
-    of_entry = {
+    of_entry: dict[str, Any] = {
         "status": Status.ADDED,
         "files": 1,
         "bytes": 1000,
@@ -66,7 +66,7 @@ def entry(path, kind=Kind.DIRECTORY, verdict=Verdict.PERSIST, **given):
         "mode": 0o755 if kind in (Kind.DIRECTORY, Kind.SUBVOLUME) else 0o644,
         "replaced": False,
     }
-    of_finding = {
+    of_finding: dict[str, Any] = {
         "service": name,
         "title": name.title(),
         "verdict": verdict,

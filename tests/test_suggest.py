@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ ALICE = {"uid": 1000, "gid": 100}
 
 def lists(made):
     """Absolute paths: directories, files, and for each user both."""
-    found = {
+    found: dict[str, Any] = {
         "directories": [directory.path for directory in made.directories],
         "files": [(one.path, one.method) for one in made.files],
     }

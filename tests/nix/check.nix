@@ -2,7 +2,10 @@
 # modules would, and gives what they would do with it. `homes` are users' homes and groups.
 { module, homes }:
 let
-  config = if builtins.isFunction module then module { } else module;
+  arguments = builtins.mapAttrs (name: _: throw "module argument ${name}") (
+    builtins.functionArgs module
+  );
+  config = if builtins.isFunction module then module arguments else module;
   check = condition: message: value: if condition then value else throw message;
   known =
     what: names: set:

@@ -1,0 +1,9 @@
+{ ... }:
+{
+  environment.persistence."/persist".directories = [
+    "/var/log"
+  ];
+  environment.persistence."/persist".users.alice.directories = [ "Documents" ];
+
+  services.openssh.enable = true;
+}

@@ -1,0 +1,7 @@
+{ ... }:
+{
+  environment.persistence."/persist" = {
+    directories = [ "/var/log"
+                    "/var/lib/nixos" ];
+    hideMounts = true; };
+}

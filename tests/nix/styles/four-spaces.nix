@@ -1,0 +1,11 @@
+{ pkgs, ... }:
+
+{
+    environment.persistence."/persist" = {
+        directories = [
+            "/var/log"
+        ];
+
+        # nothing else yet
+    };
+}

@@ -1,0 +1,6 @@
+{
+  environment.persistence."/persist" = {
+    directories = [ "/var/log" "/var/lib/nixos" ];
+    files = [ ];
+  };
+}

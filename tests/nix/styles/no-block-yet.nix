@@ -1,0 +1,6 @@
+{ config, pkgs, ... }:
+{
+  environment.systemPackages = [ pkgs.git ];
+
+  services.openssh.enable = true;
+}

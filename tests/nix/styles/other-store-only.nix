@@ -1,0 +1,6 @@
+{ ... }:
+{
+  environment.persistence = {
+    "/cache".directories = [ "/var/cache" ];
+  };
+}

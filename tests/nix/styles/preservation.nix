@@ -1,0 +1,15 @@
+{ ... }:
+{
+  preservation = {
+    enable = true;
+    preserveAt."/persist" = {
+      directories = [
+        "/var/log"
+        {
+          directory = "/var/lib/nixos";
+          inInitrd = true;
+        }
+      ];
+    };
+  };
+}

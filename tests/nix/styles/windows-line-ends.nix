@@ -1,0 +1,8 @@
+{ ... }:
+{
+  environment.persistence."/persist" = {
+    directories = [
+      "/var/log"
+    ];
+  };
+}

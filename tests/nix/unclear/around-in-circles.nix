@@ -1,0 +1,6 @@
+let
+  stores = stores;
+in
+{
+  environment.persistence = stores;
+}

@@ -1,0 +1,5 @@
+{
+  environment.persistence = {
+    "/persist" = [
+  };
+}

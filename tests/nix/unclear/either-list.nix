@@ -1,0 +1,6 @@
+{ config, ... }:
+{
+  environment.persistence."/persist" = {
+    directories = if config.a then [ "/var/lib/a" ] else [ ];
+  };
+}

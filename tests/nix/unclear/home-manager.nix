@@ -1,0 +1,6 @@
+{ ... }:
+{
+  home.persistence."/persist" = {
+    directories = [ "Documents" ];
+  };
+}

@@ -1,0 +1,4 @@
+{ ... }:
+{
+  environment.persistence."/persist" = import ./persist.nix;
+}

@@ -1,0 +1,6 @@
+{ config, ... }:
+{
+  environment.persistence."/persist" = {
+    inherit (config.my) directories;
+  };
+}

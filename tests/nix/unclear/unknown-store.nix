@@ -1,0 +1,6 @@
+{ config, ... }:
+{
+  environment.persistence.${config.my.store} = {
+    directories = [ "/var/log" ];
+  };
+}

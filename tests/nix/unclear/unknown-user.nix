@@ -1,0 +1,9 @@
+{ username, ... }:
+{
+  environment.persistence."/persist" = {
+    directories = [ "/var/log" ];
+    users.${username} = {
+      directories = [ "Documents" ];
+    };
+  };
+}
