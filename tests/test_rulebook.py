@@ -57,7 +57,7 @@ UNIT, SHIPPED, SYSTEM, USER, GIVEN = Layer
 def test_the_more_specific_pattern_wins(path, rules, winner):
     for order in (rules, rules[::-1]):
         book = RuleBook([rule(pattern, origin=pattern) for pattern in order])
-        assert book.decide(path, Kind.DIRECTORY).rule.origin == winner
+        assert decided(book, path, Kind.DIRECTORY)[0] == winner
 
 
 def test_of_equal_patterns_the_later_layer_then_the_kind_then_the_place_wins():
@@ -70,7 +70,7 @@ def test_of_equal_patterns_the_later_layer_then_the_kind_then_the_place_wins():
     ]
     winners = []
     while rules:
-        winners.append(RuleBook(rules).decide(b"/a", Kind.FILE).rule.origin)
+        winners.append(decided(RuleBook(rules), b"/a", Kind.FILE)[0])
         rules = [rule for rule in rules if rule.origin != winners[-1]]
     assert winners == ["later layer", "file", "later path", "path", "shipped"]
 
@@ -84,7 +84,7 @@ def test_a_literal_file_rule_beats_a_later_one_whose_end_matches_nothing():
 def test_a_home_and_the_same_place_for_all_homes_leave_it_to_the_layer():
     for first, second in (("~/x", "/home/*/x"), ("/home/*/x", "~/x")):
         book = RuleBook([rule(first, layer=USER), rule(second, layer=SHIPPED)])
-        assert book.decide(b"/home/u/x", None).rule.layer is USER
+        assert decided(book, b"/home/u/x")[0].startswith("USER")
 
 
 def test_any_rule_of_a_file_beats_a_units():
@@ -154,7 +154,7 @@ def test_adding_rules_leaves_the_book_as_it_was():
 
 def test_a_unit_may_name_bytes_that_are_no_text():
     book = RuleBook([rule(os.fsdecode(b"/var/lib/\xff"), layer=UNIT)])
-    assert book.decide(b"/var/lib/\xff", None).anchor == b"/var/lib/\xff"
+    assert decided(book, b"/var/lib/\xff")[1] == b"/var/lib/\xff"
 
 
 def test_where_nothing_more_can_be_decided_one_position_serves_all():
@@ -162,7 +162,7 @@ def test_where_nothing_more_can_be_decided_one_position_serves_all():
     var = book.walk().enter(b"var")
     assert var.enter(b"log") is var.enter(b"cache").enter(b"x")
     here = var.enter(b"lib").enter(b"x")
-    assert (here.final, here.depth, here.rule.pattern) == (True, 3, "/var/lib/x")
+    assert (here.final, here.depth, here.rule) == (True, 3, rule("/var/lib/x"))
     assert here.enter(b"y") is here
     assert here.entry(b"y", Kind.FILE) == (here.rule, 3)
 

@@ -332,7 +332,7 @@ def kept(tmp_path):
     return cache, file
 
 
-def reads(cache, file, monkeypatch):
+def reads(monkeypatch, cache, file):
     """Load, and say which files were read and what rules there are."""
     read = []
 
@@ -347,10 +347,10 @@ def reads(cache, file, monkeypatch):
 
 
 def test_what_was_compiled_is_not_read_again(kept, monkeypatch):
-    assert reads(*kept, monkeypatch) == ([], ["/var/lib/x"])
+    assert reads(monkeypatch, *kept) == ([], ["/var/lib/x"])
     book = load_cached([(Layer.SHIPPED, kept[1].parent)], kept[0])
     assert book.rules == load_cached([(Layer.SHIPPED, kept[1].parent)], None).rules
-    assert book.decide(b"/var/lib/x/y", None).anchor == b"/var/lib/x"
+    assert book.decide(b"/var/lib/x/y", None) == (book.rules[0], b"/var/lib/x")
 
 
 def test_a_changed_or_new_file_is_read(kept, monkeypatch):
@@ -360,19 +360,20 @@ def test_a_changed_or_new_file_is_read(kept, monkeypatch):
     file.write_text(text)
     # The same size, inode and modification time: only the change time tells.
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert reads(cache, file, monkeypatch) == (["rules/x.toml"], ["/var/lib/y"])
+    assert reads(monkeypatch, cache, file) == (["rules/x.toml"], ["/var/lib/y"])
     write(file.with_name("z.toml"), text.replace("lib/y", "lib/z"))
-    assert reads(cache, file, monkeypatch)[1] == ["/var/lib/y", "/var/lib/z"]
+    assert reads(monkeypatch, cache, file)[1] == ["/var/lib/y", "/var/lib/z"]
     file.unlink()
-    assert reads(cache, file, monkeypatch)[1] == ["/var/lib/z"]
+    assert reads(monkeypatch, cache, file)[1] == ["/var/lib/z"]
 
 
 def test_given_rules_are_on_top_of_kept_ones_and_are_not_kept(kept, tmp_path, monkeypatch):
     cache, file = kept
     extra = write(tmp_path / "extra.toml", HEAD + RULE.replace("lib/x", "lib/x/more"))
     book = load_cached([(Layer.SHIPPED, file.parent), (Layer.GIVEN, extra)], cache)
-    assert book.decide(b"/var/lib/x/more/1", None).rule.origin == f"{extra}:2"
-    assert reads(cache, file, monkeypatch) == ([], ["/var/lib/x"])
+    assert book.decide(b"/var/lib/x/more/1", None) == (book.rules[-1], b"/var/lib/x/more")
+    assert book.rules[-1].origin == f"{extra}:2"
+    assert reads(monkeypatch, cache, file) == ([], ["/var/lib/x"])
 
 
 def test_a_damaged_cache_is_as_none(kept, monkeypatch):
@@ -386,7 +387,7 @@ def test_a_damaged_cache_is_as_none(kept, monkeypatch):
         damaged.append(bytes(changed))
     for data in damaged:
         (cache / FILE).write_bytes(data)
-        assert reads(cache, file, monkeypatch) == (["rules/x.toml"], ["/var/lib/x"])
+        assert reads(monkeypatch, cache, file) == (["rules/x.toml"], ["/var/lib/x"])
         assert (cache / FILE).read_bytes() == whole
 
 
@@ -394,19 +395,19 @@ def test_a_cache_that_others_could_have_written_is_not_used(kept, tmp_path, monk
     cache, file = kept
     untrusted = (["rules/x.toml"], ["/var/lib/x"])
     cache.chmod(0o750)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
     cache.chmod(0o700)
-    assert reads(cache, file, monkeypatch) == ([], ["/var/lib/x"])
+    assert reads(monkeypatch, cache, file) == ([], ["/var/lib/x"])
     (cache / FILE).chmod(0o620)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
     real = tmp_path / "real"
     cache.rename(real)
     cache.symlink_to(real)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
     cache.unlink()
     cache.mkdir(0o700)
     (cache / FILE).symlink_to(real / FILE)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -414,9 +415,9 @@ def test_another_users_cache_is_not_used(kept, monkeypatch):
     cache, file = kept
     untrusted = (["rules/x.toml"], ["/var/lib/x"])
     os.chown(cache / FILE, 1, 1)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
     os.chown(cache, 1, 1)
-    assert reads(cache, file, monkeypatch) == untrusted
+    assert reads(monkeypatch, cache, file) == untrusted
 
 
 def test_faults_are_not_kept(kept, monkeypatch):

@@ -1,5 +1,6 @@
 """Every shipped rule file: sound by itself, tried on its own examples, at odds with no other."""
 
+import re
 from functools import lru_cache
 
 import pytest
@@ -27,57 +28,46 @@ def book():
     return load([(Layer.SHIPPED, shipped_directory())])
 
 
-@lru_cache
-def rules_by_file():
-    found = {}
-    for rule in book().rules:
-        found.setdefault(place(rule)[0], []).append(rule)
-    return found
-
-
-def rules_of(file):
-    return rules_by_file().get(f"rules/{file.name}", [])
-
-
-each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-
-
 def listed(problems):
     return "\n".join(["", *map(str, problems)])
 
 
-@each_file
-def test_the_file_is_sound(file):
-    _, faults = read_rules(file.read_bytes(), f"rules/{file.name}", Layer.SHIPPED)
+def test_every_file_is_sound():
+    faults = []
+    for file in FILES:
+        faults += read_rules(file.read_bytes(), f"rules/{file.name}", Layer.SHIPPED)[1]
     assert not faults, listed(faults)
-    assert file.stem == file.stem.lower(), "file names are lower-case"
+    names = [file.name for file in FILES if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", file.name)]
+    assert not names, listed(names)
 
 
-@each_file
-def test_its_rules_decide_their_examples_and_leave_neighbours_alone(file):
-    rules = rules_of(file)
-    bare = sorted({rule.origin for rule in rules if not rule.examples})
-    assert not bare, listed(f"{origin}: has no examples" for origin in bare)
-    faults = example_faults(rules, book())
+def test_every_rule_has_examples():
+    bare = sorted({rule.origin for rule in book().rules if not rule.examples})
+    assert not bare, listed(bare)
+
+
+def test_rules_decide_their_examples_and_leave_neighbours_alone():
+    faults = example_faults(book().rules, book())
     assert not faults, listed(faults)
 
 
-@each_file
-def test_none_of_its_rules_claims_a_shared_place(file):
-    claims = [f"{rule.origin}: {rule.pattern}" for rule in rules_of(file) if sweeps(rule.pattern)]
+def test_no_rule_claims_a_shared_place():
+    claims = [f"{rule.origin}: {rule.pattern}" for rule in book().rules if sweeps(rule.pattern)]
     assert not claims, listed(claims)
 
 
-@each_file
-def test_each_of_its_rules_decides_something(file):
+def test_every_rule_decides_something():
     lost = []
-    for rule in rules_of(file):
+    for rule in book().rules:
         path, _ = read_path(instance(rule.pattern))
-        kind = Kind.FILE if rule.kind is RuleKind.FILE else Kind.DIRECTORY
-        kinds = [kind] if rule.kind is not RuleKind.PATH else [Kind.DIRECTORY, Kind.FILE]
-        if all(book().decide(path, kind).rule is not rule for kind in kinds):
-            decider = book().decide(path, kinds[0]).rule
-            lost.append(f"{rule.origin}: {rule.pattern} is always decided by {decider.origin}")
+        kinds = {
+            RuleKind.DIRECTORY: [Kind.DIRECTORY],
+            RuleKind.FILE: [Kind.FILE],
+            RuleKind.PATH: [Kind.DIRECTORY, Kind.FILE],
+        }[rule.kind]
+        deciders = [book().decide(path, kind).rule for kind in kinds]
+        if rule not in deciders:
+            lost.append(f"{rule.origin}: {deciders[0].origin} always decides {rule.pattern}")
     assert not lost, listed(lost)
 
 
@@ -87,15 +77,13 @@ def test_no_pattern_is_in_two_files():
 
 
 def test_a_service_has_one_file():
-    first = {}
-    twice = []
+    files: dict[str, set[str]] = {}
     for rule in book().rules:
-        file = place(rule)[0]
-        if first.setdefault(rule.service.casefold(), file) != file:
-            twice.append(
-                f"{file}: {rule.service} is the service of {first[rule.service.casefold()]}"
-            )
-    assert not twice, listed(sorted(set(twice)))
+        files.setdefault(rule.service.casefold(), set()).add(place(rule)[0])
+    shared = {service: found for service, found in files.items() if len(found) > 1}
+    assert not shared, listed(
+        f"{service}: {', '.join(sorted(found))}" for service, found in sorted(shared.items())
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from drift.commands import options
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drift.rulebook import Decision
 
 
@@ -23,14 +26,7 @@ Examples:
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@click.option(
-    "--rules",
-    "rule_paths",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE",
-    help="Rules on top of the shipped, the system's and the user's; repeatable.",
-)
+@options.rules
 def explain(paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...]) -> None:
     """Tell which rule decides about each PATH, and why.
 

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drift.commands import options
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drift.rulebook import Rule, RuleBook
 
-_rules_option = click.option(
-    "--rules",
-    "rule_paths",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE",
-    help="Rules on top of the shipped, the system's and the user's; repeatable.",
-)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a rule.")
 
 
@@ -43,7 +37,7 @@ Examples:
 """,
 )
 @_json_option
-@_rules_option
+@options.rules
 def list_rules(as_json: bool, rule_paths: tuple[Path, ...]) -> None:
     """List the services and programs that rules know, with the number of their rules."""
     from tabulate import tabulate
@@ -77,7 +71,7 @@ Examples:
 )
 @click.argument("name")
 @_json_option
-@_rules_option
+@options.rules
 def show(name: str, as_json: bool, rule_paths: tuple[Path, ...]) -> None:
     """Show the rules of the service or program NAME, or of the rule file NAME.toml."""
     from drift.errors import UsageError

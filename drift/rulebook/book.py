@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from drift.model import Kind
 from drift.rulebook.position import Ground, Position
-from drift.rulebook.rule import Rule, from_row, to_row
+from drift.rulebook.rows import Rows
 from drift.rulebook.trie import FROM_FILES, GLOBS, NAMES, Trie, grow, new_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
-    from drift.rulebook.rule import Row
+    from drift.rulebook.rule import Row, Rule
 
 DEFAULT_HOMES: Final = (b"/home/*", b"/root")
 """Every directory in /home, and root's home: for when the accounts are not known."""
@@ -34,18 +34,18 @@ class RuleBook:
     `file` or `directory` before `path`, then the later rule.
     """
 
-    def __init__(self, rules: Iterable[Rule | Row] = (), trie: Trie | None = None) -> None:
-        """`trie` is the one that `rules` were compiled to, or None to compile them now."""
-        self._rules = list(rules)
+    def __init__(self, rules: Rows | Iterable[Rule | Row] = (), trie: Trie | None = None) -> None:
+        """`trie` is what `rules` were compiled to, or None to compile them now."""
+        self._rows = rules if isinstance(rules, Rows) else Rows(rules)
         if trie is None:
-            trie = grow([new_node(), new_node()], _rows(self._rules, 0))
+            trie = grow([new_node(), new_node()], self._rows.rows(0))
         self._trie = trie
-        self._ground = Ground(self._rule, trie[1])
+        self._ground = Ground(self._rows.rule, trie[1])
         self._starts: dict[frozenset[bytes], Position] = {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        return tuple(self._rule(place) for place in range(len(self._rules)))
+        return tuple(self._rows)
 
     @property
     def trie(self) -> Trie:
@@ -54,8 +54,8 @@ class RuleBook:
 
     def with_rules(self, extra: Iterable[Rule | Row]) -> RuleBook:
         """A book with `extra` after the rules of this one, which stays as it is."""
-        rules = [*self._rules, *extra]
-        return RuleBook(rules, grow(self._trie, _rows(rules, len(self._rules))))
+        rows = self._rows.plus(extra)
+        return RuleBook(rows, grow(self._trie, rows.rows(len(self._rows))))
 
     def walk(self, homes: Iterable[bytes] = DEFAULT_HOMES) -> Position:
         """Stand at `/`. Rules that start with `~/` hold in each of `homes`, as in `b"/home/alice"`."""
@@ -82,13 +82,6 @@ class RuleBook:
             rule, depth = position.entry(names[-1], kind or Kind.SYMLINK)
         return None if rule is None else Decision(rule, b"/" + b"/".join(names[:depth]))
 
-    def _rule(self, place: int) -> Rule:
-        # Made when first asked for: most rules never decide anything.
-        rule = self._rules[place]
-        if not isinstance(rule, Rule):
-            rule = self._rules[place] = from_row(rule)
-        return rule
-
     def _begin(self, homes: Iterable[bytes]) -> Position:
         absolute, home = self._trie
         roots = [absolute]
@@ -97,15 +90,10 @@ class RuleBook:
             for name in [name for name in reversed(path.split(b"/")) if name]:
                 above = new_node()
                 # No glob but ours: a user's home may have any name.
-                above[GLOBS if name == b"*" and path in DEFAULT_HOMES else NAMES][name] = node
+                ours = name == b"*" and path in DEFAULT_HOMES
+                above[GLOBS if ours else NAMES] = {name: node}
                 above[FROM_FILES] = home[FROM_FILES]
                 node = above
             if node is not home:
                 roots.append(node)
         return self._ground.start(roots)
-
-
-def _rows(rules: Sequence[Rule | Row], first: int) -> Iterator[tuple[int, Row]]:
-    for place in range(first, len(rules)):
-        rule = rules[place]
-        yield place, to_row(rule) if isinstance(rule, Rule) else rule

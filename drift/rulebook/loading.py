@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from drift.rulebook.book import RuleBook
 from drift.rulebook.cache import cache_directory, read_cache, write_cache
+from drift.rulebook.rows import Rows, pack
 from drift.rulebook.rule import Layer
 from drift.rulebook.sources import rule_files
 
@@ -47,9 +48,9 @@ def load_cached(sources: Sequence[Source], cache: Path | None) -> RuleBook:
         from drift.rulebook.faults import RuleFilesError
 
         raise RuleFilesError(faults)
-    book = RuleBook(*kept) if kept else RuleBook(rows)
+    book = RuleBook(Rows((), kept[0]), kept[1]) if kept else RuleBook(rows)
     if cache and key and not kept and _settled(key):
-        write_cache(cache, key, (rows, book.trie))
+        write_cache(cache, key, (pack(rows), book.trie))
     return book.with_rules(more) if more else book
 
 

@@ -112,10 +112,10 @@ class Position:
         self._else: Position | None = None
         self.decides_entries = self._decides_entries()
         # Most names are none that a pattern has: these dismiss them, without saying which do match.
-        self._names: Container[bytes] = active[0][0][NAMES] if active else {}
+        self._names: Container[bytes] = (active[0][0][NAMES] if active else None) or ()
         if len(active) > 1:
-            self._names = {name for node, _, _ in active for name in node[NAMES]}
-        globs = [compile_glob(glob) for node, _, _ in active for glob in node[GLOBS]]
+            self._names = {name for node, _, _ in active for name in node[NAMES] or ()}
+        globs = [compile_glob(glob) for node, _, _ in active for glob in node[GLOBS] or ()]
         self._starts = tuple({glob.head for glob in globs if glob.head})
         self._ends = tuple({glob.tail for glob in globs if glob.tail and not glob.head})
         self._any_name = any(
@@ -188,11 +188,12 @@ class Position:
         """Yield the nodes that `name` leads to, each with how specific the way there is."""
         home = self._ground.home
         for node, how, _ in self._active:
-            child = node[NAMES].get(name)
+            names = node[NAMES]
+            child = names.get(name) if names else None
             if child is not None:
                 # `~` stands for any home, so it says less than a home's name in a pattern.
                 yield child, how + (_ANY_NAME if child is home else _LITERAL)
-            for glob, child in node[GLOBS].items():
+            for glob, child in (node[GLOBS] or {}).items():
                 if compile_glob(glob).matches(name):
                     yield child, how + bytes([weight(glob)])
 
@@ -201,7 +202,7 @@ class Position:
         for node, _, stays in self._active:
             if stays and node[AS_ANY] >= least:
                 return True
-            for child in (*node[NAMES].values(), *node[GLOBS].values()):
+            for child in (*(node[NAMES] or {}).values(), *(node[GLOBS] or {}).values()):
                 deep = child[DEEP]
                 if child[AS_ANY] >= least or (deep is not None and deep[AS_ANY] >= least):
                     return True

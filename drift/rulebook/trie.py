@@ -19,9 +19,9 @@ Trie = list[Node]
 
 # The fields of a node. A node is a plain list because marshal knows no classes.
 NAMES = 0
-"""dict of literal component -> node"""
+"""dict of literal component -> node, or None: most nodes have none, and None loads quickly"""
 GLOBS = 1
-"""dict of component with `*` or `?` -> node"""
+"""dict of component with `*` or `?` -> node, or None"""
 DEEP = 2
 """the node that `**` leads to, which also stays where it is; or None"""
 AS_DIRECTORY, AS_ENTRY, AS_ANY = 3, 4, 5
@@ -46,7 +46,7 @@ def index(rank: int) -> int:
 
 
 def new_node() -> Node:
-    return [{}, {}, None, NO_RULE, NO_RULE, NO_RULE, False]
+    return [None, None, None, NO_RULE, NO_RULE, NO_RULE, False]
 
 
 def grow(trie: Trie, rows: Iterable[tuple[int, Row]]) -> Trie:
@@ -81,7 +81,10 @@ def _add(trie: Trie, own: set[int], pattern: str, kind: str, rank: int) -> None:
         if name == b"**":
             child = node[DEEP] = _copy(node[DEEP], own)
         else:
-            children = node[GLOBS if is_glob(name) else NAMES]
+            which = GLOBS if is_glob(name) else NAMES
+            if node[which] is None:
+                node[which] = {}
+            children = node[which]
             child = children[name] = _copy(children.get(name), own)
         node = child
         node[FROM_FILES] |= rank >= FROM_FILE
@@ -96,6 +99,7 @@ def _copy(node: Node | None, own: set[int]) -> Node:
     if node is None:
         node = new_node()
     elif id(node) not in own:
-        node = [node[NAMES].copy(), node[GLOBS].copy(), *node[DEEP:]]
+        names, globs, *rest = node
+        node = [names and names.copy(), globs and globs.copy(), *rest]
     own.add(id(node))
     return node
