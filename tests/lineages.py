@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import btrfsutil
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -338,6 +340,43 @@ def blank_holding_the_snapshot_inside(history: History) -> tuple[str, str]:
     history.snapshot(live, "root-blank/root", readonly=True)
     history.edit(live, 10)
     return live, history.rng.choice(("root-blank", "root-blank/root"))
+
+
+@_lineage
+def blank_inside_of_live(history: History) -> tuple[str, str]:
+    """Taking it writes to live's directory in the very generation at which the two part."""
+    live = _blank(history, "root")
+    directory = history.rng.choice(("root", "root/var", "root/etc/ssh"))
+    blank = f"{directory}/root-blank"
+    try:
+        history.snapshot(live, blank, readonly=True)
+    except OSError:
+        # Something else than a directory is there by now, or a read-only subvolume.
+        blank = "root-blank"
+        history.snapshot(live, blank, readonly=True)
+    history.edit(live, history.rng.choice((0, 1, 6)))
+    path = history.path(blank)
+    if not os.path.isdir(path) or os.path.islink(path) or not btrfsutil.is_subvolume(path):
+        history.snapshot(live, "root-blank-again", readonly=True)
+        return live, "root-blank-again"
+    return live, blank
+
+
+@_lineage
+def live_inside_of_the_blank(history: History) -> tuple[str, str]:
+    blank = _blank(history)
+    history.snapshot(blank, f"{blank}/root")
+    history.edit(f"{blank}/root", history.rng.choice((0, 1, 6)))
+    return f"{blank}/root", blank
+
+
+@_lineage
+def live_left_alone(history: History) -> tuple[str, str]:
+    """Nothing or next to nothing happened: what is invented shows."""
+    blank = _blank(history)
+    history.snapshot(blank, "root")
+    history.edit("root", history.rng.choice((0, 1, 2)))
+    return "root", blank
 
 
 @_lineage

@@ -229,3 +229,14 @@ def test_many_hard_links_beyond_the_refs_of_one_item(pair: Pair) -> None:
     os.unlink(live + b"/" + b"050".ljust(250, b"n"))
     os.rename(live + b"/" + b"070".ljust(250, b"n"), live + b"/short")
     assert [(status, path[:4]) for status, path in pair.said()] == [("D", b"/070"), ("R", b"/sho")]
+
+
+def test_a_blank_taken_inside_of_live_is_in_live_only(pair: Pair) -> None:
+    """It marks its directory with the generation at which the two parted, and no later one."""
+    os.mkdir(pair.lab.create("live") + b"/snapshots")
+    pair.lab.sync()
+    pair.lab.snapshot("live", "live/snapshots/blank", readonly=True)
+    assert pair.said(blank="live/snapshots/blank") == [
+        ("A", b"/snapshots/blank"),
+        ("A", b"/snapshots/blank/snapshots"),
+    ]
