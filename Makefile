@@ -1,5 +1,5 @@
 # Every target sets up what it needs by itself: system packages where they are
-# missing (as root), a venv in .venv, and drift in it. See tools/setup.sh.
+# missing (as root), a venv in .venv, and drift in it. See .ci/setup.sh.
 
 PYTHON = .venv/bin/python
 # Random histories that the tests play on a real filesystem; CI plays more.
@@ -8,7 +8,7 @@ HISTORIES ?= 20
 .PHONY: demo test lint bench setup clean
 
 demo: ## Build a small NixOS-like machine, show what drift says about it, remove it
-	@sh tools/setup.sh run
+	@sh .ci/setup.sh run
 	@$(PYTHON) -m drift demo
 
 test: setup ## Run all tests; as root they use real Btrfs on loop devices
@@ -23,7 +23,7 @@ bench: setup ## Run the measured comparisons
 	@set -e; for each in $(sort $(wildcard benchmarks/[a-z]*.py)); do $(PYTHON) $$each; done
 
 setup: ## Install what the targets above need
-	@sh tools/setup.sh dev
+	@sh .ci/setup.sh dev
 
 clean: ## Remove the venv and the caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Make this checkout runnable: missing system packages, a venv, drift in it.
 #
-#   tools/setup.sh run    what `drift demo` needs
-#   tools/setup.sh dev    that, and what the tests and linters need
+#   .ci/setup.sh run    what `drift demo` needs
+#   .ci/setup.sh dev    that, and what the tests and linters need
 #
 # With nothing to do it takes a blink, so every make target calls it. As root it
 # installs what is missing; as anybody else it says what to run and goes on.
