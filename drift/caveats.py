@@ -39,6 +39,10 @@ SUBVOLUME = (
     " in persistent storage its content lives in a plain directory"
 )
 SHARED = "many programs keep their files here: persist what is worth keeping in it by name"
+FILLED = (
+    "NixOS puts files of its own here, which a bind mount of the whole would hide:"
+    " persist what is yours in it by name"
+)
 REPLACED = (
     "its program replaces this file when it saves, which fails on a bind mount and undoes a link:"
     " let the program keep it in a directory of its own, and persist that"
@@ -66,7 +70,7 @@ def about(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterator[
             _size(want, persist),
             _owner(want),
             _name(want),
-            _openness(want),
+            _openness(want, root),
         ):
             if say is not None:
                 yield Advice(want.path, say)
@@ -133,17 +137,25 @@ _SECRET = re.compile(
 )
 
 
-def _openness(want: Wanted) -> str | None:
+def _openness(want: Wanted, root: LiveRoot) -> str | None:
     """Flag a secret that others may read, and what is open wider than its rule says."""
-    expected = want.finding.mode if want.finding.anchor == want.path else None
-    if expected is None and _SECRET.fullmatch(want.path.rpartition(b"/")[2]):
+    expected = None
+    if _SECRET.fullmatch(want.path.rpartition(b"/")[2]):
         expected = 0o700 if want.directory else 0o600
+    elif want.finding.anchor == want.path and not _in_closed_home(want.path, root):
+        expected = want.finding.mode
     if expected is None or not want.owner.mode & ~expected & 0o077:
         return None
     return (
         f"open to others (mode {want.owner.mode:04o}, where {expected:04o} is usual)"
         " and kept as it is: close it first"
     )
+
+
+def _in_closed_home(path: bytes, root: LiveRoot) -> bool:
+    home = root.home_of(path)
+    ids = None if home is None else root.directory_ids(home[1])
+    return ids is not None and not ids[2] & 0o077
 
 
 def _parents(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterator[Advice]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from drift import caveats
 from drift.caveats import Wanted
 from drift.model import Advice, Entry, Kind, Status, Verdict
-from drift.places import ancestors, parent_of, private_twin
+from drift.places import PRIVATE, ancestors, parent_of, private_twin
 
 if TYPE_CHECKING:
     from drift.live_root import LiveRoot
@@ -72,7 +72,12 @@ class Choice:
         anchor = entry.finding.anchor
         if entry.finding.verdict is not Verdict.PERSIST or anchor not in ancestors(entry.path):
             return False
-        if self.root.is_shared(anchor, anchored=True) or self.root.is_above_kept(anchor):
+        if (
+            self.root.is_shared(anchor, anchored=True)
+            or self.root.is_above_kept(anchor)
+            or self.root.would_hide(anchor)
+            or anchor in PRIVATE
+        ):
             return False
         if self.root.directory_ids(anchor) is None:
             return False
@@ -84,8 +89,20 @@ class Choice:
         if self.root.is_shared(entry.path, anchored=anchored):
             self.say(entry.path, entry.finding.advice or caveats.SHARED)
             return
+        if self.root.would_hide(entry.path):
+            if entry.files:
+                self.say(entry.path, entry.finding.advice or caveats.FILLED)
+            return
+        if entry.files == 0 and entry.kind is Kind.DIRECTORY and self._only_leads_to_parts(entry):
+            return
         self.advise(entry)
         self._want(entry)
+
+    def _only_leads_to_parts(self, entry: Entry) -> bool:
+        """Whether a directory with nothing of its own is better kept by what is named in it."""
+        if entry.path in PRIVATE:
+            return True
+        return self.root.is_mixed(entry.path) and not self.root.is_shared(entry.path)
 
     def _take_replaced(self, entry: Entry) -> None:
         """rename() onto a bind-mounted file fails: keep the directory, or link, or say so."""
@@ -93,7 +110,7 @@ class Choice:
         if not (
             self.root.is_shared(directory)
             or self.root.is_above_kept(directory)
-            or self.root.holds_regenerated(directory)
+            or self.root.would_hide(directory)
         ):
             self._want_directory(directory, entry)
         elif entry.finding.method == "symlink":

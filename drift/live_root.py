@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from drift.model import Owner, Verdict
 from drift.places import ancestors, filled_by_nixos, in_private, shared
-from drift.system.mounts import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,12 +54,10 @@ class LiveRoot:
             for name, home in sorted(accounts.homes.items(), reverse=True)
             if home not in (b"", b"/", b"/root")
         }
-        self._regenerated = [
-            entry.path
-            for group in groups
-            for entry in group.entries
-            if entry.finding.verdict is Verdict.REGENERATED
-        ]
+        self._made_below = _above_entries(groups, Verdict.REGENERATED)
+        self._mixed = self._made_below | _above_entries(
+            groups, Verdict.EPHEMERAL, Verdict.REVIEW, Verdict.KEPT
+        )
 
     def is_kept(self, path: bytes) -> bool:
         return path in self.kept or not self.kept.isdisjoint(ancestors(path))
@@ -71,11 +68,14 @@ class LiveRoot:
     def is_shared(self, path: bytes, *, anchored: bool = False) -> bool:
         return shared(path, self.people, anchored=anchored)
 
-    def holds_regenerated(self, directory: bytes) -> bool:
-        """Whether NixOS makes something in it, which a bind mount of the whole would hide."""
-        return filled_by_nixos(directory) or any(
-            within(path, directory) for path in self._regenerated
-        )
+    def would_hide(self, directory: bytes) -> bool:
+        """Whether a bind mount of the whole would hide what activation puts into it before."""
+        in_etc = directory.startswith(b"/etc/")
+        return in_etc and (filled_by_nixos(directory) or directory in self._made_below)
+
+    def is_mixed(self, directory: bytes) -> bool:
+        """Whether something below it is not to be persisted."""
+        return directory in self._mixed
 
     def home_of(self, path: bytes) -> tuple[str, bytes] | None:
         """The person in whose home `path` lies, and the home; of nested homes the inner one."""
@@ -117,6 +117,17 @@ class LiveRoot:
         if home is None:
             return Owner("root", "root", 0o755)
         return Owner(home[0], self.primary_group(*home), 0o755)
+
+
+def _above_entries(groups: Sequence[Group], *verdicts: Verdict) -> frozenset[bytes]:
+    """All directories that hold an entry of one of these verdicts."""
+    return frozenset(
+        above
+        for group in groups
+        for entry in group.entries
+        if entry.finding.verdict in verdicts
+        for above in ancestors(entry.path)
+    )
 
 
 def is_dynamic(uid: int) -> bool:

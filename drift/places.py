@@ -37,15 +37,14 @@ _WHOLE = frozenset((b"/var/log", b"/var/lib/private", b"/var/log/private"))
 # Where systemd keeps what a DynamicUser= service calls /var/lib/X; it insists on mode 0700.
 PRIVATE = (b"/var/lib/private", b"/var/cache/private", b"/var/log/private")
 
-# Directories of /etc that NixOS fills with links: a bind mount of the whole hides these.
+# Directories of /etc that activation fills with links, before a bind mount hides them.
 _FILLED_BY_NIXOS = frozenset(
     b"/etc/" + name
     for name in (
         b"NetworkManager X11 apparmor.d avahi bluetooth containers cron.d cups dbus-1 default"
-        b" docker fonts fwupd gdm greetd grub.d ld.so.conf.d libvirt logrotate.d lvm mdadm"
-        b" modprobe.d modules-load.d nix nixos nscd openldap pam pam.d pipewire pki pkcs11"
-        b" polkit-1 profile.d profiles samba security skel ssh ssl static sudoers.d sway"
-        b" sysctl.d systemd terminfo tmpfiles.d udev udisks2 wireplumber xdg zfs"
+        b" fonts fwupd gdm greetd libvirt logrotate.d lvm modprobe.d modules-load.d nix nscd"
+        b" pam pam.d pipewire polkit-1 profiles samba security skel ssh ssl static sudoers.d"
+        b" sway sysctl.d systemd terminfo tmpfiles.d udev udisks2 wireplumber xdg zfs"
     ).split()
 )
 

@@ -246,6 +246,56 @@ LINKED = {"replaced": True, "method": "symlink"}
             id="only-what-is-worth-it",
         ),
         pytest.param(
+            [entry(b"/etc/ssh", files=0), file(b"/etc/ssh/ssh_host_rsa_key")],
+            {},
+            {"files": [(b"/etc/ssh/ssh_host_rsa_key", "auto")]},
+            id="files-by-name-in-a-directory-that-nixos-fills",
+        ),
+        pytest.param(
+            [
+                entry(b"/etc/foo"),
+                entry(b"/etc/foo/foo.conf", Kind.SYMLINK, Verdict.REGENERATED),
+            ],
+            {},
+            {},
+            id="no-directory-of-etc-in-which-activation-puts-something",
+        ),
+        pytest.param(
+            [
+                entry(b"/var/lib/private", files=0, mode=0o700),
+                entry(b"/var/lib/private/blocky", uid=61500, gid=61500),
+            ],
+            {"directories": PRIVATE},
+            {"directories": [b"/var/lib/private/blocky"]},
+            id="dynamic-users-by-name",
+        ),
+        pytest.param(
+            [entry(b"/var/lib/foo", files=0), entry(b"/var/lib/foo/data")],
+            {},
+            {"directories": [b"/var/lib/foo"]},
+            id="a-directory-where-everything-is-state",
+        ),
+        pytest.param(
+            [
+                entry(b"/var/lib/foo", files=0),
+                entry(b"/var/lib/foo/data"),
+                entry(b"/var/lib/foo/cache", verdict=Verdict.EPHEMERAL),
+            ],
+            {},
+            {"directories": [b"/var/lib/foo/data"]},
+            id="parts-of-a-directory-that-holds-other-things-too",
+        ),
+        pytest.param(
+            [
+                entry(b"/var/log", files=0),
+                entry(b"/var/log/journal"),
+                entry(b"/var/log/foo", verdict=Verdict.EPHEMERAL),
+            ],
+            {},
+            {"directories": [b"/var/log"]},
+            id="logs-whole",
+        ),
+        pytest.param(
             [entry(b"/var/lib/foo", verdict=Verdict.REVIEW)],
             {"all_entries": True},
             {"directories": [b"/var/lib/foo"]},
@@ -324,6 +374,7 @@ def test_a_files_parent_keeps_its_owner():
     [
         (entry(b"/var/lib/machines/web", Kind.SUBVOLUME), caveats.SUBVOLUME),
         (entry(b"/srv"), caveats.SHARED),
+        (entry(b"/etc/ssh"), caveats.FILLED),
         (file(b"/etc/adjtime", rule=RENAMED), caveats.REPLACED),
         (file(b"/etc/foo", status=Status.DELETED), caveats.DELETED),
         (
