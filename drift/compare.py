@@ -35,11 +35,14 @@ def differences(
     that only reading could tell apart count as different. `ordered` False lets the changes of one
     directory come in any order.
     """
+    check: Callable[[Iterator[Change | Block]], Iterator[Change | Block]] = _unchecked
     with ExitStack() as resources:
         if located.engine is Engine.WALK:
             events, comparer = _walk(located, skipped, resources)
         else:
-            events, comparer = _search(located, skipped, resources, progress, ordered=ordered)
+            events, comparer, check = _search(
+                located, skipped, resources, progress, ordered=ordered
+            )
 
         def compare(pairs: list[Pending]) -> list[bool | None]:
             wanted = [index for index, pair in enumerate(pairs) if needs_content(pair.live_path)]
@@ -50,7 +53,12 @@ def differences(
                 answers[index] = answer
             return answers
 
-        yield settle(events, compare)
+        yield check(settle(events, compare))
+
+
+def _unchecked(stream: Iterator[Change | Block]) -> Iterator[Change | Block]:
+    # A walk names nothing that it did not see under that very name.
+    return stream
 
 
 def _search(
@@ -60,9 +68,15 @@ def _search(
     progress: Callable[[int], None] | None,
     *,
     ordered: bool,
-) -> tuple[Iterator[Change | Block | Pending], Callable[[list[Pending]], list[bool | None]]]:
+) -> tuple[
+    Iterator[Change | Block | Pending],
+    Callable[[list[Pending]], list[bool | None]],
+    Callable[[Iterator[Change | Block]], Iterator[Change | Block]],
+]:
     from drift.btrfs.ioctl import Search
+    from drift.diff.content import inode_below
     from drift.diff.generation import Comparison
+    from drift.diff.steady import named_since, steady, written_since
     from drift.diff.trees import Side
 
     filesystem, live, blank = (
@@ -82,33 +96,56 @@ def _search(
     bound = located.base
     if bound is None:
         bound = 0 if blank is None else max(live.otransid, blank.otransid)
+
+    def vanished(path: bytes) -> None:
+        skipped.append(Skipped(path, "it vanished while drift was reading"))
+
     comparison = Comparison(
         live_side,
         blank_side,
         since=since,
         bound=bound,
-        vanished=lambda path: skipped.append(Skipped(path, "it vanished while drift was reading")),
+        vanished=vanished,
         ordered=ordered,
     )
-    return comparison.events(), _reader(located, skipped, resources)
+    opened: list[int] = []
+
+    def top() -> int:
+        if not opened:
+            opened.append(open_top(located, resources))
+        return opened[0]
+
+    def check(stream: Iterator[Change | Block]) -> Iterator[Change | Block]:
+        return steady(
+            stream,
+            written=lambda: any(
+                written_since(search, tree, filesystem.generation) for tree in live_side.trees()
+            ),
+            moved=lambda: {
+                inode
+                for tree in live_side.trees()
+                for inode in named_since(search, tree, filesystem.generation)
+            },
+            inode_at=lambda path: inode_below(top(), live.path + path),
+            vanished=vanished,
+        )
+
+    return comparison.events(), _reader(located, skipped, top), check
 
 
 def _reader(
-    located: Located, skipped: list[Skipped], resources: ExitStack
+    located: Located, skipped: list[Skipped], top: Callable[[], int]
 ) -> Callable[[list[Pending]], list[bool | None]]:
     """Compare contents through a private mount of the top level, made when first needed."""
-    opened: list[int] = []
 
     def compare(pairs: list[Pending]) -> list[bool | None]:
-        if not opened:
-            opened.append(open_top(located, resources))
         assert located.live_subvolume is not None
         assert located.blank_subvolume is not None
         live, blank = located.live_subvolume.path, located.blank_subvolume.path
         return compare_pairs(
             pairs,
-            lambda path: open_below(opened[0], live + path),
-            lambda path: open_below(opened[0], blank + path),
+            lambda path: open_below(top(), live + path),
+            lambda path: open_below(top(), blank + path),
             _unreadable(skipped),
         )
 

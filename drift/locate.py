@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Filesystem:
-    """One mounted Btrfs filesystem: an open directory on it, a source device, its subvolumes."""
+    """One mounted Btrfs filesystem: an open directory on it, a source device, its subvolumes.
+
+    What is written after this was read has a higher generation than `generation`.
+    """
 
     fd: int
     device: bytes
     subvolumes: Mapping[int, Subvolume]
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def _btrfs(
     try:
         live_id = btrfs.subvolume_id(fd)
         # What was written a moment ago is in no tree yet, and a snapshot's uuid neither.
-        btrfs.sync(fd)
+        generation = btrfs.sync(fd)
         subvolumes = btrfs.list_subvolumes(fd)
         live = subvolumes[live_id or 0]
         found: Subvolume | None
@@ -128,7 +132,7 @@ def _btrfs(
             live_directory=directory,
             blank_directory=blank_directory,
             mounts=mounts,
-            filesystem=Filesystem(fd, mount.source, subvolumes),
+            filesystem=Filesystem(fd, mount.source, subvolumes, generation),
             live_subvolume=live,
             blank_subvolume=found,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 NO_UUID = bytes(16)
 READ_ONLY = 1
+# The generation of a filesystem that nothing can write to: none is higher.
+UNWRITTEN = 2**64 - 2
 
 # root-blank, @root-blank, @blank, @ROOT-BLANK, root@blank, rootfs.blank: "blank" as a word of its own.
 BLANK_NAME = re.compile(rb"(^|[^a-z0-9])blank$", re.IGNORECASE)
@@ -99,12 +102,21 @@ def subvolume_facts(path: bytes | int) -> Subvolume | None:
         return None
 
 
-def sync(fd: int) -> None:
-    """Write all that is delayed into the trees, without which a search misses what is new."""
+def sync(fd: int) -> int:
+    """Write all that is delayed into the trees, without which a search misses what is new.
+
+    Returns the generation that holds it: what is written from now on has a higher one.
+    """
     binding = _binding()
     try:
         binding.sync(fd)
+        # The first call also writes file data back; only the second one tells the generation.
+        generation = int(binding.start_sync(fd))
+        binding.wait_sync(fd, generation)
+        return generation
     except binding.BtrfsUtilError as error:
+        if error.errno == errno.EROFS:
+            return UNWRITTEN
         raise DriftError(
             f"the filesystem can't be synced: {error.strerror or error}",
             "drift reads what is on disk; look at the kernel log for errors of this filesystem",

@@ -310,7 +310,13 @@ def _read_range(search: Search, tree: int, wanted: list[int]) -> Iterator[Node]:
 
 
 def read_items(
-    search: Search, tree: int, first: Key, last: Key, chosen: set[int] | None = None
+    search: Search,
+    tree: int,
+    first: Key,
+    last: Key,
+    chosen: set[int] | None = None,
+    *,
+    min_transid: int = 0,
 ) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield (objectid, type, offset, payload) of all items from `first` to `last`.
 
@@ -320,7 +326,7 @@ def read_items(
     key = first
     unpack = HEADER.unpack_from
     while True:
-        count = search.fetch(tree, key, last)
+        count = search.fetch(tree, key, last, min_transid=min_transid)
         if not count:
             return
         buffer, position = search.buffer, search.START

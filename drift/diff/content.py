@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from drift.diff.stream import Pending
 
@@ -47,6 +48,9 @@ def compare_pairs(
                 lambda: _open(open_blank, pair.blank_path, pair.blank_inode, pair.size),
                 pair.size,
             )
+        except ChangedMeanwhileError:
+            # Written to since the comparison began, after a blank that was not.
+            return False
         except OSError as error:
             unreadable(pair.if_different.path, error)
             return None
@@ -111,7 +115,23 @@ LONGEST_PATH = 4000
 
 def open_below(directory: int, path: bytes) -> int:
     """Open the regular file at `path` below `directory`, however long the path is."""
-    path = path.lstrip(b"/")
+    with _near(directory, path) as (near, name):
+        return open_file(name, near)
+
+
+def inode_below(directory: int, path: bytes) -> int | None:
+    """The inode number at `path` below `directory`, None where there is nothing (any more)."""
+    try:
+        with _near(directory, path) as (near, name):
+            return os.stat(name or b".", dir_fd=near, follow_symlinks=False).st_ino
+    except OSError:
+        return None
+
+
+@contextmanager
+def _near(directory: int, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """A directory from where the rest of `path` is short enough, and that rest."""
+    path = path.strip(b"/")
     opened: int | None = None
     try:
         while len(path) > LONGEST_PATH:
@@ -124,7 +144,7 @@ def open_below(directory: int, path: bytes) -> int:
             if opened is not None:
                 os.close(opened)
             opened, path = step, path[cut + 1 :]
-        return open_file(path, directory if opened is None else opened)
+        yield directory if opened is None else opened, path
     finally:
         if opened is not None:
             os.close(opened)

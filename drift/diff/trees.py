@@ -138,18 +138,25 @@ class Side:
             self._trees[entry.objectid] = Tree(self._search, entry.objectid, 0, self._progress)
         return self._trees[entry.objectid]
 
+    def trees(self) -> list[int]:
+        """The trees that were read so far."""
+        return list(self._trees)
+
     def nested_in_own_tree(self) -> list[Link]:
         """Where subvolumes are nested directly in this side's own tree."""
         return [Link(place[1], place[2]) for place in self._real if place[0] == self.tree.id]
 
     def path(self, link: Link) -> bytes | None:
         """The path of an entry of the side's own tree; None if it hangs in the air."""
-        chain = []
+        chain: list[tuple[int, bytes]] = []
+        above: set[int] = set()
         parent = link.parent
         while parent not in self._paths:
             up = self._link(parent)
-            if up is None:
+            # A root that is written to meanwhile can show two directories in each other.
+            if up is None or parent in above:
                 return None
+            above.add(parent)
             chain.append((parent, up.name))
             parent = up.parent
         base = self._paths[parent]
