@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.btrfs.items import EMPTY_SUBVOL_DIR_OBJECTID, FIRST_FREE_OBJECTID, kind_of
+from drift.btrfs.items import EMPTY_SUBVOL_DIR_OBJECTID
+from drift.diff.descent import DIRECTORY, DIRECTORY_KINDS, Item, Side
 from drift.diff.stream import Pending
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-DIRECTORY_KINDS = (Kind.DIRECTORY, Kind.SUBVOLUME)
+__all__ = ["DIRECTORY", "Walk"]
 
 # What makes two inodes of the two sides the same file: None where nothing can.
 Identity = tuple[int, ...]
 
 
-class Item(NamedTuple):
-    """One entry as lstat sees it; `subvolume` tells apart what st_ino alone does not."""
+class Found(NamedTuple):
+    """A difference; of what only one side has, also what it would be known by on the other."""
 
-    kind: Kind
-    stat: os.stat_result
-    target: bytes | None
-    xattrs: tuple[tuple[bytes, bytes], ...]
+    event: Change | Pending
+    identity: Identity | None = None
+    item: Item | None = None
 
 
 class Walk:
@@ -34,8 +33,9 @@ class Walk:
 
     `identity` tells which inode an entry is, in a way that holds across both sides; entries of
     equal identity under different names are renames. `skip` is called with the path and the error
-    of what could not be read. `is_btrfs` says that inode 256 is the top of a subvolume. What lies
-    below `barriers`, the live root's mount points, belongs to other filesystems and is not entered.
+    of what could not be read: then nothing is said about it, nor about what lies below. `is_btrfs`
+    says that inode 256 is the top of a subvolume. At the `barriers`, the live root's mount points,
+    other filesystems begin: their own properties and all below are left alone.
     """
 
     def __init__(
@@ -48,207 +48,177 @@ class Walk:
         skip: Callable[[bytes, OSError], None],
         barriers: frozenset[bytes] = frozenset(),
     ) -> None:
-        self._live = live
-        self._blank = blank
+        self._live = Side(live, is_btrfs)
+        self._blank = Side(blank, is_btrfs)
         self._is_btrfs = is_btrfs
         self._identity = identity
         self._skip = skip
         self._barriers = barriers
 
     def events(self) -> Iterator[Change | Pending]:
-        """Yield each difference, sorted by path components; pending ones need a look at contents."""
+        """Yield each difference, sorted by path components; pending ones need a look at contents.
+
+        It can be read once.
+        """
+        found = list(self._join())
         added: dict[Identity, list[bytes]] = {}
         gone: dict[Identity, list[tuple[bytes, Item]]] = {}
-        found: list[tuple[tuple[bytes, ...], Change | Pending, Identity | None, Item | None]] = []
-        for path, event, identity, item in self._join():
-            key = tuple(path.split(b"/"))
-            found.append((key, event, identity, item))
-            if identity is None or not isinstance(event, Change) or item is None:
+        for event, identity, item in found:
+            if identity is None or item is None or not isinstance(event, Change):
                 continue
             if event.status is Status.ADDED:
-                added.setdefault(identity, []).append(path)
-            elif event.status is Status.DELETED:
-                gone.setdefault(identity, []).append((path, item))
+                added.setdefault(identity, []).append(event.path)
+            else:
+                gone.setdefault(identity, []).append((event.path, item))
         moves: dict[bytes, tuple[bytes, Item]] = {}
         for identity, paths in added.items():
-            old = sorted(gone.get(identity, []), key=lambda pair: pair[0].split(b"/"))
-            new = sorted(paths, key=lambda path: path.split(b"/"))
-            moves.update(zip(new, old, strict=False))
+            moves.update(zip(paths, gone.get(identity, ()), strict=False))
         sources = {old for old, _ in moves.values()}
-        found.sort(key=lambda entry: entry[0])
-        for _, event, _, item in found:
+        for event, _, item in found:
             if not isinstance(event, Change):
                 yield event
             elif event.status is Status.ADDED and event.path in moves and item is not None:
-                yield self._renamed(event, item, *moves[event.path])
+                yield _renamed(event, item, *moves[event.path])
             elif event.status is not Status.DELETED or event.path not in sources:
                 yield event
 
-    def _renamed(self, event: Change, live: Item, source: bytes, blank: Item) -> Change | Pending:
-        change = event._replace(status=Status.RENAMED, source=source)
-        equal = _same_content(live, blank)
-        if equal is None:
-            return Pending(
-                event.path,
-                live.stat.st_ino,
-                source,
-                blank.stat.st_ino,
-                live.stat.st_size,
-                change,
-                change._replace(modified=True),
-            )
-        return change if equal else change._replace(modified=True)
-
-    def _join(
-        self,
-    ) -> Iterator[tuple[bytes, Change | Pending, Identity | None, Item | None]]:
-        # Depth first with a stack of its own: trees are deeper than Python's recursion. Each level
-        # holds the open directories of both sides, so that no path is ever too long.
-        roots = self._root(self._live), self._root(self._blank)
-        if self._blank is not None and roots[0] is not None and roots[1] is not None:
-            for event in _pair(b"/", roots[0], roots[1]):
-                yield b"/", event, None, None
-        stack = [
-            (
-                b"",
-                os.dup(self._live),
-                None if self._blank is None else os.dup(self._blank),
-                iter(self._names(b"", self._live, self._blank)),
-                True,
-                True,
-            )
-        ]
+    def _join(self) -> Iterator[Found]:
         try:
+            yield from self._tops()
+            # A stack of its own: trees are deeper than Python's recursion.
+            stack = [(b"", self._names(b"/"))]
             while stack:
-                path, live, blank, names, live_top, blank_top = stack[-1]
+                path, names = stack[-1]
                 name = next(names, None)
                 if name is None:
                     stack.pop()
-                    for fd in (live, blank):
-                        if fd is not None:
-                            os.close(fd)
+                    if stack and not self._leave(stack[-1][0]):
+                        stack[-1] = stack[-1][0], iter(())
                     continue
                 child = path + b"/" + name
-                mine = self._item(live, name, child)
-                other = self._item(blank, name, child)
-                if mine is not None and other is not None:
-                    for event in _pair(child, mine, other):
-                        yield child, event, None, None
-                elif mine is not None:
-                    identity = self._identity_of(live, name, mine, live_top, True)
-                    yield child, _change(Status.ADDED, child, mine), identity, mine
-                elif other is not None:
-                    identity = self._identity_of(blank, name, other, blank_top, False)
-                    yield child, _change(Status.DELETED, child, other), identity, other
-                if child in self._barriers:
+                try:
+                    live, blank = self._live.item(name), self._blank.item(name)
+                    found = list(self._compare(child, name, live, blank))
+                except OSError as error:
+                    self._skip(child, error)
                     continue
-                below_live = self._below(live, name, mine, child)
-                below_blank = self._below(blank, name, other, child)
-                if below_live is None and below_blank is None:
-                    continue
-                stack.append(
-                    (
-                        child,
-                        below_live,  # type: ignore[arg-type]
-                        below_blank,
-                        iter(self._names(child, below_live, below_blank)),
-                        live_top and (mine is None or mine.kind is not Kind.SUBVOLUME),
-                        blank_top and (other is None or other.kind is not Kind.SUBVOLUME),
-                    )
-                )
+                yield from found
+                if child not in self._barriers and self._enter(child, name, live, blank):
+                    stack.append((child, self._names(child)))
         finally:
-            for _, live, blank, *_ in stack:
-                for fd in (live, blank):
-                    if fd is not None:
-                        os.close(fd)
+            self._live.close()
+            self._blank.close()
 
-    def _identity_of(
-        self, parent: int | None, name: bytes, item: Item, top: bool, live: bool
-    ) -> Identity | None:
+    def _tops(self) -> Iterator[Found]:
+        try:
+            live, blank = self._live.top(), self._blank.top()
+            if live is not None and blank is not None:
+                yield from map(Found, self._pair(b"/", b".", live, blank))
+        except OSError as error:
+            self._skip(b"/", error)
+
+    def _compare(
+        self, path: bytes, name: bytes, live: Item | None, blank: Item | None
+    ) -> Iterator[Found]:
+        if live is not None and blank is not None:
+            if live.kind is not blank.kind or path not in self._barriers:
+                yield from map(Found, self._pair(path, name, live, blank))
+        elif live is not None:
+            identity = self._identity_of(self._live, name, live)
+            yield Found(_change(Status.ADDED, path, live), identity, live)
+        elif blank is not None:
+            identity = self._identity_of(self._blank, name, blank)
+            yield Found(_change(Status.DELETED, path, blank), identity, blank)
+
+    def _pair(
+        self, path: bytes, name: bytes, live: Item, blank: Item
+    ) -> Iterator[Change | Pending]:
+        if live.kind is not blank.kind:
+            yield _change(Status.TYPE, path, live)
+            return
+        equal = _same_content(live, blank)
+        if equal is False:
+            yield _change(Status.MODIFIED, path, live)
+            return
+        same = _permissions(live) == _permissions(blank) and (
+            self._live.xattrs(name) == self._blank.xattrs(name)
+        )
+        properties = None if same else _change(Status.PROPERTIES, path, live)
+        if equal is None:
+            modified = _change(Status.MODIFIED, path, live)
+            yield _pending(path, live, path, blank, properties, modified)
+        elif properties is not None:
+            yield properties
+
+    def _identity_of(self, side: Side, name: bytes, item: Item) -> Identity | None:
         # Inside nested subvolumes inode numbers start over and mean nothing to the other side.
-        if parent is None or not top or item.kind is Kind.SUBVOLUME:
+        if not side.in_first_subvolume or item.kind is Kind.SUBVOLUME:
             return None
         if item.stat.st_ino == EMPTY_SUBVOL_DIR_OBJECTID and self._is_btrfs(item.stat):
             return None
-        return self._identity(parent, name, item.stat, live)
+        return self._identity(side.fd, name, item.stat, side is self._live)
 
-    def _root(self, fd: int | None) -> Item | None:
-        if fd is None:
-            return None
-        return Item(Kind.DIRECTORY, os.fstat(fd), None, _xattrs_of(fd))
-
-    def _names(self, path: bytes, live: int | None, blank: int | None) -> list[bytes]:
-        names: set[bytes] = set()
-        for fd in (live, blank):
-            if fd is None:
-                continue
+    def _names(self, path: bytes) -> Iterator[bytes]:
+        for side in (self._live, self._blank):
             try:
-                names.update(os.fsencode(name) for name in os.listdir(fd))
+                side.list()
             except OSError as error:
-                self._skip(path or b"/", error)
-        return sorted(names)
+                self._skip(path, error)
+                return iter(())
+        return iter(sorted(self._live.names | self._blank.names))
 
-    def _below(self, parent: int | None, name: bytes, item: Item | None, path: bytes) -> int | None:
-        if parent is None or item is None or item.kind not in DIRECTORY_KINDS:
-            return None
+    def _enter(self, path: bytes, name: bytes, live: Item | None, blank: Item | None) -> bool:
+        if not any(item is not None and item.kind in DIRECTORY_KINDS for item in (live, blank)):
+            return False
         try:
-            return os.open(name, DIRECTORY | os.O_NOATIME, dir_fd=parent)
-        except PermissionError:
-            pass
+            self._live.enter(name, live)
+            try:
+                self._blank.enter(name, blank)
+            except OSError:
+                self._live.leave()
+                raise
         except OSError as error:
             self._skip(path, error)
-            return None
-        try:
-            return os.open(name, DIRECTORY, dir_fd=parent)
-        except OSError as error:
-            self._skip(path, error)
-            return None
+            return False
+        return True
 
-    def _item(self, parent: int | None, name: bytes, path: bytes) -> Item | None:
-        if parent is None:
-            return None
-        try:
-            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._skip(path, error)
-            return None
-        kind = kind_of(found.st_mode)
-        if kind is Kind.DIRECTORY and found.st_ino == FIRST_FREE_OBJECTID and self._is_btrfs(found):
-            kind = Kind.SUBVOLUME
-        try:
-            target = os.readlink(name, dir_fd=parent) if kind is Kind.SYMLINK else None
-            return Item(kind, found, target, _xattrs_at(parent, name))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._skip(path, error)
-            return Item(kind, found, None, ())
+    def _leave(self, above: bytes) -> bool:
+        found = True
+        for side in (self._live, self._blank):
+            try:
+                side.leave()
+            except OSError as error:
+                self._skip(above or b"/", error)
+                found = False
+        return found
 
 
-def _pair(path: bytes, live: Item, blank: Item) -> Iterator[Change | Pending]:
-    if live.kind is not blank.kind:
-        yield _change(Status.TYPE, path, live)
-        return
-    properties = (
-        None if _properties(live) == _properties(blank) else _change(Status.PROPERTIES, path, live)
-    )
+def _renamed(event: Change, live: Item, source: bytes, blank: Item) -> Change | Pending:
+    change = event._replace(status=Status.RENAMED, source=source)
+    modified = change._replace(modified=True)
     equal = _same_content(live, blank)
     if equal is None:
-        yield Pending(
-            path,
-            live.stat.st_ino,
-            path,
-            blank.stat.st_ino,
-            live.stat.st_size,
-            properties,
-            _change(Status.MODIFIED, path, live),
-        )
-    elif not equal:
-        yield _change(Status.MODIFIED, path, live)
-    elif properties is not None:
-        yield properties
+        return _pending(event.path, live, source, blank, change, modified)
+    return change if equal else modified
+
+
+def _pending(
+    live_path: bytes,
+    live: Item,
+    blank_path: bytes,
+    blank: Item,
+    if_equal: Change | None,
+    if_different: Change,
+) -> Pending:
+    return Pending(
+        live_path,
+        live.stat.st_ino,
+        blank_path,
+        blank.stat.st_ino,
+        live.stat.st_size,
+        if_equal,
+        if_different,
+    )
 
 
 def _same_content(live: Item, blank: Item) -> bool | None:
@@ -266,8 +236,8 @@ def _same_content(live: Item, blank: Item) -> bool | None:
             return True
 
 
-def _properties(item: Item) -> tuple[object, ...]:
-    return stat.S_IMODE(item.stat.st_mode), item.stat.st_uid, item.stat.st_gid, item.xattrs
+def _permissions(item: Item) -> tuple[int, int, int]:
+    return stat.S_IMODE(item.stat.st_mode), item.stat.st_uid, item.stat.st_gid
 
 
 def _change(status: Status, path: bytes, item: Item) -> Change:
@@ -282,27 +252,4 @@ def _change(status: Status, path: bytes, item: Item) -> Change:
         found.st_gid,
         found.st_mtime_ns,
         target=item.target,
-    )
-
-
-def _xattrs_of(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    try:
-        return tuple(
-            sorted((os.fsencode(name), os.getxattr(fd, name)) for name in os.listxattr(fd))
-        )
-    except OSError:
-        return ()
-
-
-def _xattrs_at(parent: int, name: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    # There is no lgetxattrat: the way through /proc reaches an entry by its open directory.
-    path = b"/proc/self/fd/%d/%s" % (parent, name)
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return ()
-    if not names:
-        return ()
-    return tuple(
-        sorted((os.fsencode(key), os.getxattr(path, key, follow_symlinks=False)) for key in names)
     )
