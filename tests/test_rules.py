@@ -16,11 +16,14 @@ FILES = sorted(shipped_directory().glob("*.toml"))
 SHARED_PLACES = """
     /bin /dev /etc /etc/systemd /home /home/* /lib /lib64 /media /mnt /nix /opt /persist /proc /root
     /run /sbin /srv /sys /usr /usr/local /usr/local/share /usr/share /var /var/cache /var/db /var/lib
-    /var/lib/private /var/local /var/log /var/log/private /var/spool
+    /var/local /var/spool
     ~/.cache ~/.config ~/.local ~/.local/share ~/.local/state
 """
 SHARED = frozenset(SHARED_PLACES.split())
-"""Places of many programs: what a rule said of them would speak for strangers."""
+"""Places of many programs: what a rule said of them would speak for strangers.
+
+/var/log, /var/log/private and /var/lib/private are worth keeping whole, whoever writes there.
+"""
 
 
 @lru_cache
