@@ -56,15 +56,15 @@ def compare_pairs(
             return None
 
     order = sorted(range(len(pairs)), key=lambda index: -pairs[index].size)
-    answers: list[bool | None] = [None] * len(pairs)
     large = [index for index in order if pairs[index].size > SMALL]
-    if len(large) > 1:
+    if len(large) < 2:
+        large = []
+    answers: list[bool | None] = [None] * len(pairs)
+    if large:
         with ThreadPoolExecutor(THREADS) as threads:
             for index, answer in zip(large, threads.map(compare, large), strict=True):
                 answers[index] = answer
-    else:
-        order = large + order[len(large) :]
-    for index in order[len(large) if len(large) > 1 else 0 :]:
+    for index in order[len(large) :]:
         answers[index] = compare(index)
     return answers
 
