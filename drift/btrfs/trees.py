@@ -40,15 +40,14 @@ if TYPE_CHECKING:
     from drift.btrfs.ioctl import Key
 
 # How items lie, taken in one call: the header of an INODE_ITEM (objectid, type, len), from its
-# payload generation, transid, the bytes of size to gid, mode, and mtime; then the next header
-# (objectid, offset, type, len) and, where that is an INODE_REF, the length of its name.
-WIDE = Struct("<8xQ8xII QQ36sI 80x12s12x 8xQQII 8xH")
+# payload generation, transid, size, the bytes of uid and gid, mode, and mtime; then the next
+# header (objectid, offset, type, len) and, where that is an INODE_REF, the length of its name.
+WIDE = Struct("<8xQ8xII QQQ20x8sI 80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
 INODE_ITEM_SIZE = 160
-# Size to gid of an inode item, as the columns keep it: size, nbytes, block_group, nlink, uid, gid.
-DETAIL = Struct("<QQQIII")
-MTIME = Struct("<qI")
+# uid and gid, as the columns keep them.
+OWNER = Struct("<II")
 
 # Inodes that lie closer than this are read in one search instead of one each.
 NEARBY = 8
@@ -58,19 +57,22 @@ NEARBY = 8
 class Columns:
     """One row for each name of an inode that is new since a generation.
 
-    Inode numbers ascend from row to row. `details` and `mtimes` hold DETAIL and MTIME of each row,
-    `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
-    twice the length of the names in it. `touched` are the older inodes whose item was written
-    since, in ascending order; whether anything about them differs is for the reader to compare.
+    Inode numbers ascend from row to row. `owners` holds OWNER of each row, `seconds` and
+    `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
+    new directory by inode: twice the length of the names in it. `touched` are the older inodes
+    whose item was written since, in ascending order; whether anything about them differs is for
+    the reader to compare.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
     parents: array[int] = field(default_factory=lambda: array("Q"))
     generations: array[int] = field(default_factory=lambda: array("Q"))
     modes: array[int] = field(default_factory=lambda: array("I"))
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    seconds: array[int] = field(default_factory=lambda: array("q"))
+    nanoseconds: array[int] = field(default_factory=lambda: array("I"))
+    owners: bytearray = field(default_factory=bytearray)
     names: list[bytes] = field(default_factory=list)
-    details: bytearray = field(default_factory=bytearray)
-    mtimes: bytearray = field(default_factory=bytearray)
     targets: dict[int, bytes] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
@@ -132,21 +134,21 @@ def read_columns(
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
     inodes, parents, generations = columns.inodes, columns.parents, columns.generations
-    modes, names, details = columns.modes, columns.names, columns.details
-    mtimes, touched = columns.mtimes, columns.touched
+    names, owners, touched = columns.names, columns.owners, columns.touched
     add_inode, add_parent, add_generation = inodes.append, parents.append, generations.append
-    add_mode, add_name = modes.append, names.append
+    add_mode, add_name, add_size = columns.modes.append, names.append, columns.sizes.append
+    add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
     wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
     # The inode whose further items are wanted, None while stepping over an older one's.
     current: int | None = None
-    generation = mode = 0
-    detail = mtime = b""
+    generation = mode = size = second = nanosecond = 0
+    owner = b""
     while search.fetch(tree, key, end, min_transid=since):
         position = before = search.START
         while True:
             (
-                inode, kind, length, born, transid, raw, its_mode, its_mtime,
-                next_inode, parent, next_kind, next_length, name_length,
+                inode, kind, length, born, transid, its_size, its_owner, its_mode, its_second,
+                its_nanosecond, next_inode, parent, next_kind, next_length, name_length,
             ) = wide(buffer, position)  # fmt: skip
             if kind == INODE_ITEM:
                 before = position
@@ -160,9 +162,10 @@ def read_columns(
                     touched.append(inode)
                 else:
                     current = inode
-                    generation, detail, mode, mtime = born, raw, its_mode, its_mtime
+                    generation, size, owner, mode = born, its_size, its_owner, its_mode
+                    second, nanosecond = its_second, its_nanosecond
                     if mode & 0o170000 == 0o040000:
-                        columns.directories[inode] = int.from_bytes(detail[:8], "little")
+                        columns.directories[inode] = size
                     if (
                         next_kind == INODE_REF
                         and next_inode == inode
@@ -175,8 +178,10 @@ def read_columns(
                             add_mode(its_mode)
                             start = before + WIDE_NAME
                             add_name(buffer[start : start + name_length])
-                            details += raw
-                            mtimes += its_mtime
+                            add_size(its_size)
+                            owners += its_owner
+                            add_second(its_second)
+                            add_nanosecond(its_nanosecond)
                         before = position
                         position += HEADER_SIZE + next_length
             elif kind == 0:
@@ -202,8 +207,10 @@ def read_columns(
                             add_generation(generation)
                             add_mode(mode)
                             add_name(link.name)
-                            details += detail
-                            mtimes += mtime
+                            add_size(size)
+                            owners += owner
+                            add_second(second)
+                            add_nanosecond(nanosecond)
                 before = position
                 position += HEADER_SIZE + length
             # Step over what is not wanted, by length alone: to the next inode, and for a new one to

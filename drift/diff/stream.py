@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.btrfs.trees import DETAIL, MTIME
+from drift.btrfs.trees import OWNER
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ class Block(NamedTuple):
     columns: Columns
 
     def sizes(self) -> list[int]:
-        unpack, details = DETAIL.unpack_from, self.columns.details
-        return [unpack(details, DETAIL.size * row)[0] for row in self.rows]
+        sizes = self.columns.sizes
+        return [sizes[row] for row in self.rows]
 
     def newest(self) -> int:
         """The newest mtime of them all, in nanoseconds."""
-        unpack, mtimes = MTIME.unpack_from, self.columns.mtimes
-        seconds, nanoseconds = max(unpack(mtimes, MTIME.size * row) for row in self.rows)
-        return int(seconds * 1_000_000_000 + nanoseconds)
+        seconds, nanoseconds = self.columns.seconds, self.columns.nanoseconds
+        return max(seconds[row] * 1_000_000_000 + nanoseconds[row] for row in self.rows)
 
     def changes(self) -> Iterator[Change]:
         for name, row in zip(self.names, self.rows, strict=True):
@@ -60,17 +59,16 @@ class Pending(NamedTuple):
 
 
 def change_of_row(status: Status, path: bytes, columns: Columns, row: int, kind: Kind) -> Change:
-    size, _, _, _, uid, gid = DETAIL.unpack_from(columns.details, DETAIL.size * row)
-    seconds, nanoseconds = MTIME.unpack_from(columns.mtimes, MTIME.size * row)
+    uid, gid = OWNER.unpack_from(columns.owners, OWNER.size * row)
     return Change(
         status,
         path,
         kind,
-        size,
+        columns.sizes[row],
         columns.modes[row] & 0o7777,
         uid,
         gid,
-        seconds * 1_000_000_000 + nanoseconds,
+        columns.seconds[row] * 1_000_000_000 + columns.nanoseconds[row],
         target=columns.targets.get(row) if kind is Kind.SYMLINK else None,
     )
 
