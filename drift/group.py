@@ -61,12 +61,12 @@ def complete(
 
 def _gather_singles(entries: Iterable[Entry], homes: Sequence[bytes]) -> list[Entry]:
     kept: list[Entry] = []
-    singles: dict[bytes, list[Entry]] = defaultdict(list)
+    singles: dict[tuple[bytes, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         directory = parent_of(entry.path)
         is_single = entry.finding.verdict is Verdict.REVIEW and not shared(directory, homes)
-        (singles[directory] if is_single else kept).append(entry)
-    for directory, members in singles.items():
+        (singles[directory, entry.finding.service] if is_single else kept).append(entry)
+    for (directory, _), members in singles.items():
         if len(members) <= SINGLES:
             kept += members
             continue
@@ -92,9 +92,8 @@ def _told(entry: Entry) -> Entry:
     if finding.verdict is not Verdict.REVIEW or entry.sole in (None, entry.path):
         return entry
     assert entry.sole is not None
-    return replace(
-        entry, finding=replace(finding, why=f"{finding.why}: holds only {shown(entry.sole)}")
-    )
+    name = shown(entry.sole[len(entry.path) :].lstrip(b"/"))
+    return replace(entry, finding=replace(finding, why=f"{finding.why}: holds only {name}"))
 
 
 def _rank(severity: Severity) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Lines on a terminal follow its width; elsewhere they may be this long.
+# Lines follow COLUMNS or the terminal's width; elsewhere they may be this long.
 WIDTH = 100
+# The table's own columns take this much.
+NARROWEST = 60
 
 
 @click.command(
@@ -81,10 +84,7 @@ def scan(
 
 
 def _width() -> int:
-    try:
-        return max(60, os.get_terminal_size(1).columns)
-    except OSError:
-        return int(os.environ.get("COLUMNS", "") or WIDTH)
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def _painter(choice: str) -> Callable[[str, str], str]:

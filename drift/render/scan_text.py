@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.model import Lineage, Status, Verdict
-from drift.names import shown
+from drift.model import Kind, Lineage, Status, Verdict
+from drift.names import printable, shown
 from drift.render.text import age, cut, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from drift.model import Entry, Group, Report, Root
+    from drift.model import Entry, Group, Kept, Report, Root
 
 AT_STAKE = (Verdict.PERSIST, Verdict.REVIEW)
+
+# Bind mounts of one store are many and alike: up to this many are listed without -v.
+BIND_MOUNTS = 6
 
 _LINEAGE = {
     Lineage.LIVE_FROM_BLANK: "the live root was made from it",
@@ -39,21 +43,22 @@ def render(report: Report, now: int, style: Style) -> str:
     if style.verbose:
         rest = [group for group in report.groups if group.verdict not in AT_STAKE]
         if rest:
-            parts.append(_table(rest, now, style))
-    parts += [
-        "\n".join(lines) for lines in (_kept(report), _hidden(report), _skipped(report)) if lines
-    ]
-    parts.append(_next_step(report))
+            parts += ["Not at stake:", _table(rest, now, style)]
+    parts += [_kept(report, style), _hidden(report), _skipped(report), _next_step(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def brief(report: Report) -> str:
     """One line for a login message or a prompt."""
     number, critical = _stakes(report)
-    if not number:
-        return "Nothing would be lost at reboot.\n"
-    line = f"{plural(number, 'thing')} would be lost at reboot"
-    return f"{line}, {critical} critical.\n" if critical else f"{line}.\n"
+    if number:
+        line = f"{_things(number)} would be lost at reboot"
+        line += f", {critical} critical" if critical else ""
+    else:
+        line = "Nothing would be lost at reboot"
+    if report.skipped:
+        line += f"; {plural(len(report.skipped), 'path')} could not be read"
+    return f"{line}.\n"
 
 
 def _compared(report: Report) -> str:
@@ -78,9 +83,9 @@ def _at_stake(report: Report, now: int, style: Style) -> list[str]:
     if not groups:
         return ["Nothing would be lost at the next reboot."]
     number, critical = _stakes(report)
-    head = f"At the next reboot, {plural(number, 'thing')} would be lost"
+    head = f"At the next reboot, {_things(number)} would be lost"
     if critical:
-        head += f", {critical} of them critical"
+        head += f", {critical} of them critical and listed first"
     return [head + ".", _table(groups, now, style)]
 
 
@@ -94,66 +99,86 @@ def _stakes(report: Report) -> tuple[int, int]:
     return len(entries), critical
 
 
+def _things(number: int) -> str:
+    return plural(number, "file or directory", "files and directories")
+
+
 def _table(groups: Sequence[Group], now: int, style: Style) -> str:
+    """A row for each service, and below it, as wide as the line, its paths and their reasons.
+
+    A column for them would leave a narrow terminal no room.
+    """
     from tabulate import tabulate
 
-    left = max((len(_service(group)) for group in groups), default=7)
-    # The columns before the last are as wide as their longest cell; the rest is for the reason.
-    room = max(24, style.width - max(left, 7) - 42)
     rows = [
         (
-            style.paint(_service(group), group.severity),
+            cut(printable(group.service), 24),
             group.verdict.value,
             f"{group.files:,}",
             size(group.bytes),
             age(group.newest, now),
-            "\n".join(_reasons(group, room)),
         )
         for group in groups
     ]
     text = tabulate(
         rows,
-        headers=("SERVICE", "VERDICT", "FILES", "SIZE", "AGE", "WHAT AND WHY"),
+        headers=("SERVICE", "VERDICT", "FILES", "SIZE", "AGE"),
         tablefmt="plain",
-        colalign=("left", "left", "right", "right", "right", "left"),
+        colalign=("left", "left", "right", "right", "right"),
         disable_numparse=True,
     )
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    head, *lines = text.splitlines()
+    parts = [head]
+    for line, group, row in zip(lines, groups, rows, strict=True):
+        name = len(row[0])
+        parts.append(style.paint(line[:name], group.severity) + line[name:])
+        parts += _reasons(group, style.width)
+    return "\n".join(parts)
 
 
-def _service(group: Group) -> str:
-    name = "".join(c if c.isprintable() else "?" for c in group.service)
-    return cut(name, 20)
-
-
-def _reasons(group: Group, room: int) -> Iterator[str]:
-    """Every path, then its reason where the next path has another one."""
-    entries = _listed(group)
-    for index, entry in enumerate(entries):
-        yield cut(_path(entry), room)
-        following = entries[index + 1 : index + 2]
-        if not following or following[0].finding.why != entry.finding.why:
-            why = "".join(c if c.isprintable() else " " for c in entry.finding.why)
-            yield from textwrap.wrap(
-                why, room, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
-            )
+def _reasons(group: Group, width: int) -> Iterator[str]:
+    """Every path, sorted, and after those that share a reason the reason."""
+    by_reason: dict[str, list[Entry]] = {}
+    for entry in sorted(_listed(group), key=lambda entry: entry.path.split(b"/")):
+        by_reason.setdefault(entry.finding.why, []).append(entry)
+    for why, entries in by_reason.items():
+        for entry in entries:
+            yield f"  {cut(_path(entry), width - 2)}"
+        yield from textwrap.wrap(
+            printable(why),
+            width,
+            initial_indent="      ",
+            subsequent_indent="      ",
+            break_on_hyphens=False,
+        )
 
 
 def _listed(group: Group) -> list[Entry]:
     """The entries without directories that hold nothing but other entries."""
-    directories = {entry.path for entry in group.entries if not entry.files}
-    above = {
-        directory
-        for directory in directories
-        for entry in group.entries
-        if entry.path.startswith(directory + b"/")
+    directories = {
+        entry.path for entry in group.entries if not entry.files and _is_directory(entry)
     }
-    return [entry for entry in group.entries if entry.path not in above]
+    above = set()
+    for entry in group.entries:
+        directory = entry.path.rpartition(b"/")[0]
+        while directory:
+            if directory in directories:
+                above.add(directory)
+            directory = directory.rpartition(b"/")[0]
+    return [
+        entry
+        for entry in group.entries
+        if entry.path not in above or entry.status is Status.PROPERTIES
+    ]
+
+
+def _is_directory(entry: Entry) -> bool:
+    return entry.kind in (Kind.DIRECTORY, Kind.SUBVOLUME)
 
 
 def _path(entry: Entry) -> str:
     path = shown(entry.path)
-    if entry.kind in ("directory", "subvolume") and path != "/":
+    if _is_directory(entry) and path != "/":
         path += "/"
     if entry.status is Status.RENAMED:
         return f"{path} (renamed)"
@@ -162,7 +187,8 @@ def _path(entry: Entry) -> str:
 
 def _counted(report: Report) -> str:
     counts = report.counts
-    lines = [f"{plural(counts['changed'], 'entry', 'entries')} changed in all:"]
+    if not counts["changed"]:
+        return ""
     said = {
         Verdict.PERSIST: "worth keeping",
         Verdict.REVIEW: "for you to look at",
@@ -171,42 +197,50 @@ def _counted(report: Report) -> str:
         Verdict.KEPT: "kept already, or hidden below a mount point",
     }
     width = max(len(f"{counts[verdict]:,}") for verdict in said)
-    lines += [
+    lines = [
         f"  {counts[verdict]:>{width},}  {verdict:<11}  {text}"
         for verdict, text in said.items()
         if counts[verdict]
     ]
-    return "\n".join(lines) if counts["changed"] else ""
+    return "\n".join([f"{plural(counts['changed'], 'entry', 'entries')} changed in all:", *lines])
 
 
-def _kept(report: Report) -> list[str]:
+def _kept(report: Report, style: Style) -> str:
     if not report.kept:
-        return []
-    return [
-        "Kept already:",
-        *(f"  {shown(kept.path)}  {kept.by}" for kept in report.kept),
-    ]
+        return ""
+    binds = [kept for kept in report.kept if kept.by.startswith("bind mount from /")]
+    if style.verbose or len(binds) <= BIND_MOUNTS:
+        rows = [(shown(kept.path), printable(kept.by)) for kept in report.kept]
+    else:
+        rows = [(shown(kept.path), printable(kept.by)) for kept in report.kept if kept not in binds]
+        rows.append((f"{len(binds)} more", f"bind mounts from {_store(binds)} (-v lists them)"))
+    # A long path must not push the others' reasons away.
+    width = max((len(path) for path, _ in rows if len(path) <= 30), default=0)
+    return "\n".join(["Kept already:", *(f"  {path:<{width}}  {by}" for path, by in rows)])
 
 
-def _hidden(report: Report) -> list[str]:
+def _store(binds: Sequence[Kept]) -> str:
+    return printable(
+        os.path.commonpath([kept.by.removeprefix("bind mount from ") for kept in binds])
+    )
+
+
+def _hidden(report: Report) -> str:
     if not report.hidden:
-        return []
-    return [
-        "Hidden below mount points (in the root itself, so the next reboot deletes it):",
-        *(
-            f"  {shown(hidden.path)}  {plural(hidden.files, 'file')}, {size(hidden.bytes)}"
-            for hidden in report.hidden
-        ),
+        return ""
+    lines = [
+        f"  {shown(hidden.path)}  {plural(hidden.files, 'file')}, {size(hidden.bytes)}"
+        for hidden in report.hidden
     ]
+    head = "Hidden below mount points (in the root itself, so the next reboot deletes it):"
+    return "\n".join([head, *lines])
 
 
-def _skipped(report: Report) -> list[str]:
+def _skipped(report: Report) -> str:
     if not report.skipped:
-        return []
-    return [
-        "Could not be read, and so is missing above:",
-        *(f"  {shown(skipped.path)}: {skipped.reason}" for skipped in report.skipped),
-    ]
+        return ""
+    lines = [f"  {shown(skipped.path)}: {printable(skipped.reason)}" for skipped in report.skipped]
+    return "\n".join(["Could not be read, and so may be missing above:", *lines])
 
 
 def _next_step(report: Report) -> str:

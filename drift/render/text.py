@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from unicodedata import combining, east_asian_width
+
 # Sizes and ages are humanize's, which is imported where a report is made: it takes a while.
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal printable `text` takes: wide letters two, accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns, text))
 
 
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` columns, shortened in the middle."""
-    if len(text) <= width:
+    if columns(text) <= width:
         return text
-    if width < 5:
-        return text[:width]
-    left = (width - 1) // 2
-    return text[:left] + "…" + text[len(text) - (width - 1 - left) :]
+    room = width - 1
+    left = _fitting(text, room // 2)
+    return left + "…" + _fitting(text[::-1], room - columns(left))[::-1]
 
 
 def size(count: int) -> str:
@@ -47,3 +55,17 @@ _UNITS = (
     (3600, "hour"),
     (60, "minute"),
 )
+
+
+def _fitting(text: str, width: int) -> str:
+    for end, letter in enumerate(text):
+        width -= _columns(letter)
+        if width < 0:
+            return text[:end]
+    return text
+
+
+def _columns(letter: str) -> int:
+    if combining(letter):
+        return 0
+    return 2 if east_asian_width(letter) in "WF" else 1
