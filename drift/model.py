@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-
 # The dataclasses below have a field `bytes`, which hides the type.
 OnePath = bytes
 
@@ -236,7 +235,10 @@ class SuggestedDirectory:
 
 @dataclass(frozen=True, slots=True)
 class SuggestedFile:
-    """`parent` is the owner of the parent directory; `method` is `auto` or `symlink`."""
+    """`parent` is the owner of the parent directory; `method` is `auto` or `symlink`.
+
+    `owner` is the file's own, which preservation sets and impermanence leaves.
+    """
 
     path: bytes
     parent: Owner
@@ -245,16 +247,21 @@ class SuggestedFile:
     title: str
     why: str
     bytes: int
+    owner: Owner
 
 
 @dataclass(frozen=True, slots=True)
 class UserSuggestion:
-    """What to persist below one user's home; paths are relative to it."""
+    """What to persist below one user's home; paths are relative to it.
+
+    `group` is the user's primary one, which the modules give by default.
+    """
 
     name: str
     home: bytes
     directories: tuple[SuggestedDirectory, ...]
     files: tuple[SuggestedFile, ...]
+    group: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drift import caveats
@@ -11,7 +11,6 @@ from drift.choice import Choice, is_stub
 from drift.live_root import LiveRoot
 from drift.model import (
     Advice,
-    Owner,
     Severity,
     SuggestedDirectory,
     SuggestedFile,
@@ -27,20 +26,6 @@ if TYPE_CHECKING:
     from drift.caveats import Wanted
     from drift.live_root import Accounts
     from drift.model import Entry, Finding, Group, Kept
-
-
-@dataclass(frozen=True, slots=True)
-class OwnedFile(SuggestedFile):
-    """A suggested file with its own owner, which preservation sets and impermanence leaves."""
-
-    owner: Owner
-
-
-@dataclass(frozen=True, slots=True)
-class HomeSuggestion(UserSuggestion):
-    """One user's part; `group` is the primary group, which the modules give by default."""
-
-    group: str
 
 
 def suggest(
@@ -159,7 +144,7 @@ def _ordered(
         directories=_directories(system, b""),
         files=_files(system, b"", root),
         users=tuple(
-            HomeSuggestion(
+            UserSuggestion(
                 name=name,
                 home=home,
                 directories=_directories(by_home[name, home], home + b"/"),
@@ -189,9 +174,9 @@ def _directories(wanted: Iterable[Wanted], home: bytes) -> tuple[SuggestedDirect
     )
 
 
-def _files(wanted: Iterable[Wanted], home: bytes, root: LiveRoot) -> tuple[OwnedFile, ...]:
+def _files(wanted: Iterable[Wanted], home: bytes, root: LiveRoot) -> tuple[SuggestedFile, ...]:
     return tuple(
-        OwnedFile(
+        SuggestedFile(
             path=want.path.removeprefix(home),
             parent=root.owner_of_directory(parent_of(want.path)),
             method=want.method,

@@ -34,7 +34,6 @@ from drift.places import ancestors
 from drift.render.nix import IMPERMANENCE, Form
 from drift.render.nix_text import STEP, Item, attribute_name, list_lines, string
 from drift.render.preservation import PRESERVATION
-from drift.suggest import HomeSuggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,8 +125,7 @@ def _missing(suggestion: Suggestion, declared: Declared, form: Form) -> Iterator
         None, b"", Owner("root", "root", 0o755), suggestion.directories, suggestion.files
     )
     for user in suggestion.users:
-        group = user.group if isinstance(user, HomeSuggestion) else "users"
-        default = Owner(user.name, group, 0o755)
+        default = Owner(user.name, user.group, 0o755)
         yield from wanted(user.name, user.home + b"/", default, user.directories, user.files)
 
 

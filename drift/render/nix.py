@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize, naturaltime
 
 from drift.caveats import is_utf8
-from drift.model import Entry, Kind, Owner, Status
+from drift.model import Entry, Kind, Owner, Status, SuggestedFile
 from drift.names import shown
 from drift.places import PRIVATE, SHARED
 from drift.render.nix_text import (
@@ -21,12 +21,11 @@ from drift.render.nix_text import (
     list_lines,
     string,
 )
-from drift.suggest import HomeSuggestion, OwnedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from drift.model import SuggestedDirectory, SuggestedFile, Suggestion
+    from drift.model import SuggestedDirectory, Suggestion
 
     Attributes = Mapping[str, str | Mapping[str, str]]
 
@@ -100,7 +99,6 @@ def block_lines(suggestion: Suggestion, form: Form, indent: str, now: int | None
         suggestion.directories, suggestion.files, system, b"", form, _ROOT, indent, now
     )
     for user in suggestion.users:
-        group = user.group if isinstance(user, HomeSuggestion) else "users"
         inside = [entry for entry in suggestion.review if _home(entry.path, homes) == user.home]
         own = _list_pair(
             user.directories,
@@ -108,7 +106,7 @@ def block_lines(suggestion: Suggestion, form: Form, indent: str, now: int | None
             inside,
             user.home + b"/",
             form,
-            Owner(user.name, group, 0o755),
+            Owner(user.name, user.group, 0o755),
             indent + STEP,
             now,
         )
@@ -194,7 +192,7 @@ def _remark(
         attributes = form.directory(path, owner, default)
     else:
         method = finding.method or "auto"
-        file = OwnedFile(path, default, method, "", "", "", entry.bytes, owner)
+        file = SuggestedFile(path, default, method, "", "", "", entry.bytes, owner)
         attributes = form.file(file, default)
     element = f"{indent}# {item_in_line(attributes)}"
     said = "\n".join(comment(facts, "")) or "#"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from drift.model import Owner
 from drift.render.nix import Form, block_lines, guard_lines, owner_attributes
 from drift.render.nix_text import STEP, string
-from drift.suggest import OwnedFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +51,7 @@ def preservation_file(file: SuggestedFile, default: Owner) -> Attributes:
     attributes: dict[str, str | Mapping[str, str]] = {"file": string(file.path)}
     if file.method == "symlink":
         attributes["how"] = string(b"symlink")
-    elif isinstance(file, OwnedFile):
+    else:
         attributes |= owner_attributes(file.owner, Owner(default.user, default.group, 0o644))
     if file.path in _IN_INITRD:
         attributes["inInitrd"] = "true"
