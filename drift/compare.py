@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from drift.diff.content import compare_pairs, open_below
 from drift.diff.stream import settle
@@ -13,10 +13,10 @@ from drift.errors import DriftError
 from drift.model import Change, Engine, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from drift.btrfs.ioctl import Search
-    from drift.diff.stream import Block, Pending
+    from drift.diff.stream import Block, Pending, Subtree
     from drift.locate import Located
 
 
@@ -28,20 +28,24 @@ def differences(
     progress: Callable[[int], None] | None = None,
     needs_content: Callable[[bytes], bool] = lambda _: True,
     ordered: bool = True,
-) -> Iterator[Iterator[Change | Block]]:
+    whole: Callable[[Change], bool] | None = None,
+) -> Iterator[Iterator[Change | Block | Subtree]]:
     """Give the stream of differences, which is read while the context is open.
 
     What can't be read is added to `skipped`. Where `needs_content` says no for a path, two files
     that only reading could tell apart count as different. `ordered` False lets the changes of one
-    directory come in any order.
+    directory come in any order. Where `whole` says yes to a new directory, what lies below it may
+    come as one Subtree; without it none comes.
     """
-    check: Callable[[Iterator[Change | Block]], Iterator[Change | Block]] = _unchecked
+    check: Callable[[Iterator[Change | Block | Subtree]], Iterator[Change | Block | Subtree]] = (
+        _unchecked
+    )
     with ExitStack() as resources:
         if located.engine is Engine.WALK:
             events, comparer = _walk(located, skipped, resources)
         else:
             events, comparer, check = _search(
-                located, skipped, resources, progress, ordered=ordered
+                located, skipped, resources, progress, ordered=ordered, whole=whole
             )
 
         def compare(pairs: list[Pending]) -> list[bool | None]:
@@ -56,7 +60,12 @@ def differences(
         yield check(settle(events, compare))
 
 
-def _unchecked(stream: Iterator[Change | Block]) -> Iterator[Change | Block]:
+def listed(stream: Iterable[Change | Block | Subtree]) -> Iterator[Change | Block]:
+    """The stream of a comparison that was not asked for sums."""
+    return cast("Iterator[Change | Block]", iter(stream))
+
+
+def _unchecked(stream: Iterator[Change | Block | Subtree]) -> Iterator[Change | Block | Subtree]:
     # A walk names nothing that it did not see under that very name.
     return stream
 
@@ -68,10 +77,11 @@ def _search(
     progress: Callable[[int], None] | None,
     *,
     ordered: bool,
+    whole: Callable[[Change], bool] | None,
 ) -> tuple[
-    Iterator[Change | Block | Pending],
+    Iterator[Change | Block | Subtree | Pending],
     Callable[[list[Pending]], list[bool | None]],
-    Callable[[Iterator[Change | Block]], Iterator[Change | Block]],
+    Callable[[Iterator[Change | Block | Subtree]], Iterator[Change | Block | Subtree]],
 ]:
     from drift.btrfs.ioctl import Search
     from drift.diff.content import inode_below
@@ -107,6 +117,7 @@ def _search(
         bound=bound,
         vanished=vanished,
         ordered=ordered,
+        whole=whole,
     )
     opened: list[int] = []
 
@@ -115,7 +126,7 @@ def _search(
             opened.append(open_top(located, resources))
         return opened[0]
 
-    def check(stream: Iterator[Change | Block]) -> Iterator[Change | Block]:
+    def check(stream: Iterator[Change | Block | Subtree]) -> Iterator[Change | Block | Subtree]:
         return steady(
             stream,
             written=lambda: any(
@@ -185,7 +196,9 @@ def _reason(error: OSError) -> str:
 
 def _walk(
     located: Located, skipped: list[Skipped], resources: ExitStack
-) -> tuple[Iterator[Change | Block | Pending], Callable[[list[Pending]], list[bool | None]]]:
+) -> tuple[
+    Iterator[Change | Block | Subtree | Pending], Callable[[list[Pending]], list[bool | None]]
+]:
     from drift.diff.walk import DIRECTORY, Walk
     from drift.system.mounts import mounts_below
 

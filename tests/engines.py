@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from drift.compare import differences
+from drift.compare import differences, listed
 from drift.diff.stream import Block
 from drift.locate import locate
 
@@ -26,7 +26,7 @@ def diff_and_skipped(live, blank, engine="auto"):
     changes: list[Change] = []
     try:
         with differences(located, skipped) as stream:
-            for item in stream:
+            for item in listed(stream):
                 changes.extend(item.changes() if isinstance(item, Block) else [item])
     finally:
         located.close()

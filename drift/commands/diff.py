@@ -42,7 +42,7 @@ def diff(
 
     A added, D deleted, M modified, T another type, P other owner, mode or xattrs, R renamed.
     """
-    from drift.compare import differences
+    from drift.compare import differences, listed
     from drift.errors import ExitCode, UsageError
     from drift.locate import locate
     from drift.render import diff as render
@@ -55,11 +55,11 @@ def diff(
     try:
         with differences(located, skipped, progress=progress) as stream:
             if as_json:
-                options.write(render.as_json(stream, _hidden_by(located)))
+                options.write(render.as_json(listed(stream), _hidden_by(located)))
             elif nul:
-                options.write(render.as_nul(stream))
+                options.write(render.as_nul(listed(stream)))
             else:
-                options.write(render.as_text(stream))
+                options.write(render.as_text(listed(stream)))
     finally:
         progress.done()
         located.close()

@@ -29,8 +29,9 @@ import stat
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import Link, kind_of
-from drift.diff.stream import Block, Pending, change_of_row
+from drift.diff.stream import Block, Pending, Subtree, change_of_row
 from drift.diff.trees import ROOT, Tree, stub
 from drift.model import Change, Kind, Status
 
@@ -49,6 +50,7 @@ INODES_AT_ONCE = 4096
 LARGEST_INLINE = 64 * 1024
 
 REGULAR = 0o100000
+DIRECTORY = 0o040000
 FORMAT = 0o170000
 
 
@@ -72,7 +74,7 @@ class Descend(NamedTuple):
     events: Iterator[Event]
 
 
-Event = Change | Block | Pending | Descend
+Event = Change | Block | Subtree | Pending | Descend
 
 
 class Comparison:
@@ -80,7 +82,9 @@ class Comparison:
 
     `bound` is the generation up to which an inode can be the same file on both sides: the base,
     or where none is proved the creation of the younger subvolume. `vanished` is called with the
-    path of what was there when the search began and could not be found again.
+    path of what was there when the search began and could not be found again. `whole` is asked of
+    each directory that only the live side has, parents first, whether a Subtree will do for what
+    is below.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Comparison:
         bound: int,
         vanished: Callable[[bytes], None],
         ordered: bool = True,
+        whole: Callable[[Change], bool] | None = None,
     ) -> None:
         self._live = live
         self._blank = blank
@@ -99,15 +104,17 @@ class Comparison:
         self._bound = bound
         self._vanished = vanished
         self._ordered = ordered
+        self._whole = whole
         self._unequal: dict[int, tuple[Node | None, Node | None]] = {}
         self._ways: dict[int, dict[bytes, int]] = {}
         self._subvolumes: dict[int, set[bytes]] = {}
         self._moves: dict[int, dict[bytes, bytes]] = {}
+        self._oldest: int | None = None
         if since and blank is not None:
             self._dismiss_equals(live, blank)
             self._mark_ways(live, blank)
 
-    def events(self) -> Iterator[Change | Block | Pending]:
+    def events(self) -> Iterator[Change | Block | Subtree | Pending]:
         """Yield each difference, sorted by path components; pending ones need a look at contents."""
         stack = [self._start()]
         while stack:
@@ -298,7 +305,8 @@ class Comparison:
         if live.place is not None and blank.place is not None:
             yield Descend(self._join(path, live.place, blank.place))
         elif live.place is not None:
-            yield Descend(self._one_sided(path, live.place, self._live, Status.ADDED))
+            own = _change(Status.TYPE, path, live)
+            yield Descend(self._one_sided(path, live.place, self._live, Status.ADDED, own=own))
         elif blank.place is not None and self._blank is not None:
             yield Descend(self._one_sided(path, blank.place, self._blank, Status.DELETED))
 
@@ -327,15 +335,31 @@ class Comparison:
     # Only one side has something at the path.
 
     def _one_sided(
-        self, path: bytes, place: Place, side: Side, status: Status, *, alive: bool = True
+        self,
+        path: bytes,
+        place: Place,
+        side: Side,
+        status: Status,
+        *,
+        alive: bool = True,
+        own: Change | None = None,
     ) -> Iterator[Event]:
-        """The entries below a directory that only one side has.
+        """The entries below a directory that only one side has; `own` is its own change.
 
         `alive` says that the directory itself exists on the other side, under another name; then
         its untouched children do as well.
         """
         tree = place.tree
         if tree is None:
+            return
+        is_whole = (
+            self._whole is not None
+            and own is not None
+            and status is Status.ADDED
+            and self._whole(own)
+        )
+        if is_whole and place.inode in tree.columns.directories and not self._may_be_older(tree):
+            yield from self._summed(path, tree, place.inode, side)
             return
         if not tree.rows_are_all(place.inode):
             yield from self._listed(path, place, side, status, alive=alive)
@@ -364,12 +388,68 @@ class Comparison:
                 yield from self._single(child, self._seen(node, tree), side, status)
                 continue
             kind = kind_of(modes[row])
-            yield change_of_row(status, child, columns, row, kind)
+            change = change_of_row(status, child, columns, row, kind)
+            yield change
             if kind is Kind.DIRECTORY:
                 below = Place(tree, columns.inodes[row])
-                yield Descend(self._one_sided(child, below, side, status, alive=False))
+                yield Descend(self._one_sided(child, below, side, status, alive=False, own=change))
         if run:
             yield Block(status, prefix, [names[r] for r in run], run, columns)
+
+    def _may_be_older(self, tree: Tree) -> bool:
+        """Whether anything in `tree` could be a file of the blank under another name."""
+        if self._since or self._blank is None or tree is not self._live.tree:
+            return False
+        if self._oldest is None:
+            self._oldest = min(tree.columns.generations, default=ANY)
+        return self._oldest <= self._bound
+
+    def _summed(self, path: bytes, tree: Tree, top: int, side: Side) -> Iterator[Event]:
+        columns = tree.columns
+        directories = files = size = newest = 0
+        sole: bytes | None = None
+        below = [(path, top)]
+        while below:
+            path_here, inode = below.pop()
+            if not tree.rows_are_all(inode):
+                # Something older was moved in, or a subvolume is nested here.
+                yield Descend(
+                    self._listed(path_here, Place(tree, inode), side, Status.ADDED, alive=False)
+                )
+                continue
+            for run in tree.runs(inode):
+                modes = columns.modes[run.start : run.stop]
+                if all(mode & FORMAT == REGULAR for mode in set(modes)):
+                    if not files:
+                        sole = path_here + b"/" + columns.names[run.start]
+                    files += len(run)
+                    size += sum(columns.sizes[run.start : run.stop])
+                    newest = max(newest, *columns.seconds[run.start : run.stop])
+                    continue
+                for row, mode in zip(run, modes, strict=True):
+                    form = mode & FORMAT
+                    if form == REGULAR:
+                        if not files:
+                            sole = path_here + b"/" + columns.names[row]
+                        files += 1
+                        size += columns.sizes[row]
+                        newest = max(newest, columns.seconds[row])
+                    elif form == DIRECTORY:
+                        directories += 1
+                        below.append((path_here + b"/" + columns.names[row], columns.inodes[row]))
+                    else:
+                        child = path_here + b"/" + columns.names[row]
+                        yield change_of_row(Status.ADDED, child, columns, row, kind_of(mode))
+        yield Subtree(
+            Status.ADDED,
+            path,
+            top,
+            directories,
+            files,
+            size,
+            newest * 1_000_000_000,
+            sole if files == 1 else None,
+        )
 
     def _may_have_moved(self, generations: array[int], rows: list[int]) -> bool:
         return bool(
@@ -403,7 +483,8 @@ class Comparison:
             yield _change(status, path, seen)
         if seen.place is not None:
             alive = seen.place.tree is side.tree and self._other(side, node) is not None
-            yield Descend(self._one_sided(path, seen.place, side, status, alive=alive))
+            own = _change(status, path, seen)
+            yield Descend(self._one_sided(path, seen.place, side, status, alive=alive, own=own))
 
     def _renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
         assert self._blank is not None

@@ -19,7 +19,7 @@ from drift.btrfs.items import (
     LAST_FREE_OBJECTID,
 )
 from drift.btrfs.trees import read_items
-from drift.diff.stream import Block
+from drift.diff.stream import Block, Subtree
 from drift.model import Status
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ _LAST = (LAST_FREE_OBJECTID, ANY_TYPE, ANY)
 
 
 def steady(
-    stream: Iterable[Change | Block],
+    stream: Iterable[Change | Block | Subtree],
     *,
     written: Callable[[], bool],
     moved: Callable[[], set[int]],
     inode_at: Callable[[bytes], int | None],
     vanished: Callable[[bytes], None],
-) -> Iterator[Change | Block]:
+) -> Iterator[Change | Block | Subtree]:
     """Yield the items of `stream` whose paths are still in the live root where it was written to.
 
     `written` tells whether it was since the reading began, `moved` which inodes may have got or
     lost a name since, `inode_at` the inode at a path of the live root. The others go to `vanished`.
     """
-    held: list[Change | Block] = []
+    held: list[Change | Block | Subtree] = []
     for item in stream:
         held.append(item)
         if len(held) >= TOGETHER:
@@ -58,12 +58,12 @@ def steady(
 
 
 def _checked(
-    held: list[Change | Block],
+    held: list[Change | Block | Subtree],
     written: Callable[[], bool],
     moved: Callable[[], set[int]],
     inode_at: Callable[[bytes], int | None],
     vanished: Callable[[bytes], None],
-) -> Iterator[Change | Block]:
+) -> Iterator[Change | Block | Subtree]:
     if not held or not written():
         yield from held
         return
@@ -71,6 +71,11 @@ def _checked(
     for item in held:
         if item.status is Status.DELETED:
             yield item
+        elif isinstance(item, Subtree):
+            if inode_at(item.path) == item.inode:
+                yield item
+            else:
+                vanished(item.path)
         elif isinstance(item, Block):
             block = _still_there(item, suspects, inode_at, vanished)
             if block is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.trees import OWNER
-from drift.model import Change, Kind, Status
+from drift.model import Change, Kind, OnePath, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +41,24 @@ class Block(NamedTuple):
     def changes(self) -> Iterator[Change]:
         for name, row in zip(self.names, self.rows, strict=True):
             yield change_of_row(self.status, self.directory + name, self.columns, row, Kind.FILE)
+
+
+class Subtree(NamedTuple):
+    """All that is new below the directory at `path`, summed up: a consumer asked for no more.
+
+    What is neither directory nor regular file comes as changes of its own. `inode` is the
+    directory's; `files` are regular files with `bytes` together, `newest` the newest mtime, `sole`
+    the one file where there is only one.
+    """
+
+    status: Status
+    path: bytes
+    inode: int
+    directories: int
+    files: int
+    bytes: int
+    newest: int
+    sole: OnePath | None
 
 
 class Pending(NamedTuple):
@@ -79,15 +97,15 @@ HELD_AT_ONCE = 65536
 
 
 def settle(
-    events: Iterable[Change | Block | Pending],
+    events: Iterable[Change | Block | Subtree | Pending],
     compare: Callable[[list[Pending]], list[bool | None]],
-) -> Iterator[Change | Block]:
+) -> Iterator[Change | Block | Subtree]:
     """Yield the changes of `events` in their order, with pending ones decided by `compare`.
 
     `compare` tells for each pair whether its bytes are equal; None means that it could not be read
     (and has been reported), which counts as different.
     """
-    held: list[Change | Block | Pending] = []
+    held: list[Change | Block | Subtree | Pending] = []
     pairs: list[Pending] = []
     for event in events:
         if isinstance(event, Pending):
@@ -103,8 +121,8 @@ def settle(
 
 
 def _release(
-    held: list[Change | Block | Pending], answers: list[bool | None]
-) -> Iterator[Change | Block]:
+    held: list[Change | Block | Subtree | Pending], answers: list[bool | None]
+) -> Iterator[Change | Block | Subtree]:
     answer = iter(answers)
     for event in held:
         if not isinstance(event, Pending):

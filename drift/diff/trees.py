@@ -13,6 +13,7 @@ from drift.btrfs.items import (
 from drift.btrfs.trees import Node, highest_inode, read_columns, read_links, read_node, read_nodes
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable, Mapping
 
     from drift.btrfs.ioctl import Search
@@ -38,7 +39,7 @@ class Tree:
         self.id = tree_id
         self.since = since
         self.columns: Columns = read_columns(search, tree_id, since, progress=progress)
-        self._rows: dict[int, list[int]] | None = None
+        self._runs: dict[int, list[range]] | None = None
         self._kept: dict[int, Node] = {}
         self._entries: dict[int, dict[bytes, DirEntry]] = {}
 
@@ -69,17 +70,15 @@ class Tree:
         """The one link of each of `directories` that exists."""
         return dict(read_links(self.search, self.id, sorted(directories)))
 
+    def runs(self, directory: int) -> list[range]:
+        """The rows of the new entries in `directory`, as runs of rows."""
+        if self._runs is None:
+            self._runs = _runs(self.columns.parents)
+        return self._runs.get(directory, [])
+
     def rows(self, directory: int) -> list[int]:
         """The rows of the new entries in `directory`."""
-        if self._rows is None:
-            rows: dict[int, list[int]] = {}
-            self._rows = rows
-            for row, parent in enumerate(self.columns.parents):
-                try:
-                    rows[parent].append(row)
-                except KeyError:
-                    rows[parent] = [row]
-        return self._rows.get(directory, [])
+        return [row for run in self.runs(directory) for row in run]
 
     def rows_are_all(self, directory: int) -> bool:
         """Whether `rows` names all entries of `directory`: its size is twice the sum of its names."""
@@ -87,7 +86,10 @@ class Tree:
         if size is None:
             return False
         names = self.columns.names
-        return size == 2 * sum(len(names[row]) for row in self.rows(directory))
+        found = 0
+        for run in self.runs(directory):
+            found += sum(map(len, names[run.start : run.stop]))
+        return size == 2 * found
 
     def entries(self, directory: int) -> dict[bytes, DirEntry]:
         """All entries of `directory`, by name."""
@@ -105,6 +107,20 @@ class Tree:
             self._entries.clear()
         self._entries[directory] = entries
         return entries
+
+
+def _runs(parents: array[int]) -> dict[int, list[range]]:
+    """Map each parent to its rows. Files made one after the other lie side by side."""
+    runs: dict[int, list[range]] = {}
+    if not parents:
+        return runs
+    before, start = parents[0], 0
+    for row, parent in enumerate(parents):
+        if parent != before:
+            runs.setdefault(before, []).append(range(start, row))
+            before, start = parent, row
+    runs.setdefault(before, []).append(range(start, len(parents)))
+    return runs
 
 
 class Side:
