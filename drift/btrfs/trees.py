@@ -122,14 +122,17 @@ def read_columns(
     *,
     first: int = FIRST_FREE_OBJECTID,
     last: int = LAST_FREE_OBJECTID,
+    into: Columns,
     progress: Callable[[int], None] | None = None,
-) -> Columns:
+    buffers: int | None = None,
+) -> int | None:
     """Read the inodes from `first` to `last` of `tree` that were written at generation `since` or later.
 
     With `since` 0 that is all of them, and all count as new; else an inode is new when it was made
-    after `since`. `progress` is called with the number of rows now and then.
+    after `since`. `progress` is called with the number of rows now and then. After so many
+    `buffers`, reading stops before an inode, whose number is returned; at the end None is.
     """
-    columns = Columns()
+    columns = into
     key: Key = (first, 0, 0)
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
@@ -141,6 +144,7 @@ def read_columns(
     wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
     # The inode whose further items are wanted, None while stepping over an older one's.
     current: int | None = None
+    resume: int | None = None
     generation = mode = size = second = nanosecond = 0
     owner = b""
     while search.fetch(tree, key, end, min_transid=since):
@@ -232,7 +236,15 @@ def read_columns(
         key = after((objectid, kind, offset))
         if key > end or search.ended(position):
             break
-    return columns
+        if buffers is not None:
+            buffers -= 1
+            if buffers <= 0 and end[0] == last:
+                # The rest of this inode's items first: nobody else would know whose they are.
+                end = (objectid, ANY_TYPE, ANY)
+                resume = objectid + 1
+                if key > end:
+                    return resume
+    return resume
 
 
 def _last_rows(inodes: array[int], inode: int) -> Iterator[int]:

@@ -10,7 +10,8 @@ from drift.btrfs.items import (
     DirEntry,
     Link,
 )
-from drift.btrfs.trees import Node, highest_inode, read_columns, read_links, read_node, read_nodes
+from drift.btrfs.parallel import read_tree
+from drift.btrfs.trees import Node, highest_inode, read_links, read_node, read_nodes
 
 if TYPE_CHECKING:
     from array import array
@@ -38,7 +39,7 @@ class Tree:
         self.search = search
         self.id = tree_id
         self.since = since
-        self.columns: Columns = read_columns(search, tree_id, since, progress=progress)
+        self.columns: Columns = read_tree(search, tree_id, since, progress=progress)
         self._runs: dict[int, list[range]] | None = None
         self._kept: dict[int, Node] = {}
         self._entries: dict[int, dict[bytes, DirEntry]] = {}

@@ -1,0 +1,182 @@
+"""Read a large tree with several processes, which share its key space by inode number."""
+
+from __future__ import annotations
+
+import marshal
+import os
+from typing import TYPE_CHECKING
+
+from drift.btrfs.ioctl import Search
+from drift.btrfs.items import LAST_FREE_OBJECTID
+from drift.btrfs.trees import Columns, highest_inode, read_columns
+from drift.errors import DriftError
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+
+# A tree that is read within so many buffers is not worth a second process.
+BUFFERS_ALONE = 48
+# Work is handed out in pieces, for inodes lie closer in some places than in others.
+PIECES = 24
+MOST_PROCESSES = 4
+
+# The columns that are arrays, in the order in which a process sends them.
+ARRAYS = ("inodes", "parents", "generations", "modes", "sizes", "seconds", "nanoseconds", "touched")
+
+
+def read_tree(
+    search: Search,
+    tree: int,
+    since: int,
+    *,
+    progress: Callable[[int], None] | None = None,
+    processes: int | None = None,
+) -> Columns:
+    """What `read_columns` gives for all of `tree`, read by as many processes as pay.
+
+    A process that dies leaves its pieces to this one; errors of all of them are raised here.
+    """
+    columns = Columns()
+    reached = read_columns(
+        search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE
+    )
+    if reached is None:
+        return columns
+    if processes is None:
+        processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    highest = highest_inode(search, tree)
+    pieces = _pieces(reached, highest)
+    if processes < 2 or len(pieces) < 2:
+        read_columns(search, tree, since, first=reached, into=columns, progress=progress)
+        return columns
+    found = _share(search, tree, since, pieces, processes, len(columns.names), progress)
+    for index in range(len(pieces)):
+        _append(columns, found.pop(index))
+    return columns
+
+
+def _pieces(first: int, highest: int) -> list[tuple[int, int]]:
+    width = max(1, -(-(highest - first + 1) // PIECES))
+    starts = range(first, highest + 1, width)
+    pieces = [(start, start + width - 1) for start in starts]
+    if pieces:
+        # What is made meanwhile has higher numbers.
+        pieces[-1] = pieces[-1][0], LAST_FREE_OBJECTID
+    return pieces
+
+
+def _share(
+    search: Search,
+    tree: int,
+    since: int,
+    pieces: list[tuple[int, int]],
+    processes: int,
+    before: int,
+    progress: Callable[[int], None] | None,
+) -> dict[int, Columns]:
+    # Each byte in the pipe is a piece; whoever reads it does it. All of them fit in at once.
+    tickets, give = os.pipe()
+    os.write(give, bytes(range(len(pieces))))
+    os.close(give)
+    children = []
+    try:
+        for _ in range(processes - 1):
+            memory = os.memfd_create("drift", os.MFD_CLOEXEC)
+            pid = os.fork()
+            if pid == 0:
+                _work(search.fd, tree, since, pieces, tickets, memory)
+            children.append((pid, memory))
+        found: dict[int, Columns] = {}
+        rows = before
+
+        def report(count: int) -> None:
+            if progress is not None:
+                # The others are about as far.
+                progress(before + (rows - before + count) * processes)
+
+        while ticket := os.read(tickets, 1):
+            first, last = pieces[ticket[0]]
+            piece = Columns()
+            read_columns(search, tree, since, first=first, last=last, into=piece, progress=report)
+            rows += len(piece.names)
+            found[ticket[0]] = piece
+        for pid, memory in children:
+            os.waitpid(pid, 0)
+            found.update(_received(memory))
+    finally:
+        os.close(tickets)
+        for _, memory in children:
+            os.close(memory)
+    for index, (first, last) in enumerate(pieces):
+        if index not in found:
+            found[index] = Columns()
+            read_columns(search, tree, since, first=first, last=last, into=found[index])
+    return found
+
+
+def _work(
+    fd: int, tree: int, since: int, pieces: list[tuple[int, int]], tickets: int, memory: int
+) -> None:
+    """Read pieces until there are none, leave them in `memory`, and end this process."""
+    status = 1
+    try:
+        search = Search(fd)
+        done = []
+        while ticket := os.read(tickets, 1):
+            first, last = pieces[ticket[0]]
+            piece = Columns()
+            read_columns(search, tree, since, first=first, last=last, into=piece)
+            done.append((ticket[0], _sent(piece)))
+        with open(memory, "wb", closefd=False) as file:
+            marshal.dump(done, file)
+        status = 0
+    except (DriftError, OSError, MemoryError):
+        # This process's pieces are missing then, and the parent meets the same error itself.
+        pass
+    finally:
+        os._exit(status)
+
+
+def _sent(columns: Columns) -> tuple[object, ...]:
+    arrays = tuple(getattr(columns, name).tobytes() for name in ARRAYS)
+    return (
+        arrays,
+        bytes(columns.owners),
+        columns.names,
+        columns.targets,
+        columns.directories,
+    )
+
+
+def _received(memory: int) -> dict[int, Columns]:
+    os.lseek(memory, 0, os.SEEK_SET)
+    if not os.fstat(memory).st_size:
+        return {}
+    found = {}
+    with open(memory, "rb", closefd=False) as file:
+        try:
+            done = marshal.load(file)
+        except (EOFError, ValueError, TypeError):
+            return {}
+    for index, (arrays, owners, names, targets, directories) in done:
+        piece = Columns()
+        for name, content in zip(ARRAYS, arrays, strict=True):
+            getattr(piece, name).frombytes(content)
+        piece.owners += owners
+        piece.names = names
+        piece.targets = targets
+        piece.directories = directories
+        found[index] = piece
+    return found
+
+
+def _append(columns: Columns, piece: Columns) -> None:
+    rows = len(columns.names)
+    for name in ARRAYS:
+        column: array[int] = getattr(columns, name)
+        column.extend(getattr(piece, name))
+    columns.owners += piece.owners
+    columns.names += piece.names
+    columns.targets.update((rows + row, target) for row, target in piece.targets.items())
+    columns.directories.update(piece.directories)

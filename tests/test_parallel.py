@@ -1,0 +1,93 @@
+"""A tree that several processes read is the tree that one reads."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from drift.btrfs import parallel
+from drift.btrfs.ioctl import Search
+from drift.btrfs.subvolumes import subvolume_id, sync
+from drift.btrfs.trees import Columns, read_columns
+
+pytestmark = pytest.mark.btrfs
+
+
+@pytest.fixture
+def tree(lab):
+    """A search on a filesystem, and a tree in it with some of everything."""
+    root = lab.create(b"root")
+    for number in range(400):
+        directory = root + b"/d%d" % (number % 37)
+        os.makedirs(directory, exist_ok=True)
+        name = directory + b"/" + b"n%d" % number * 20
+        with open(name, "wb") as file:
+            file.write(b"x" * number * 13)
+        if number % 5 == 0:
+            os.symlink(b"/nix/store/%d" % number, name + b".link")
+        if number % 7 == 0:
+            os.link(name, root + b"/hard-%d" % number)
+    fd = os.open(root, os.O_RDONLY)
+    sync(fd)
+    search = Search(fd)
+    yield search, subvolume_id(fd)
+    search.close()
+    os.close(fd)
+
+
+def whole(search, number, since=0):
+    columns = Columns()
+    assert read_columns(search, number, since, into=columns) is None
+    return columns
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("alone", [1, 2, 100])
+def test_processes_share_a_tree_without_losing_a_row(monkeypatch, tree, processes, alone):
+    search, number = tree
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", alone)
+    found = parallel.read_tree(search, number, 0, processes=processes)
+    assert found == whole(search, number)
+    assert len(found.names) == 400 + 80 + 58 + 37
+    assert len(found.targets) == 80
+
+
+def test_what_a_killed_process_leaves_is_read_all_the_same(monkeypatch, tree):
+    search, number = tree
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    monkeypatch.setattr(parallel, "_work", lambda *_: os._exit(9))
+    assert parallel.read_tree(search, number, 0, processes=3) == whole(search, number)
+
+
+def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
+    search, number = tree
+
+    def take_and_die(_fd, _tree, _since, _pieces, tickets, _memory):
+        os.read(tickets, 1)
+        os._exit(1)
+
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    monkeypatch.setattr(parallel, "_work", take_and_die)
+    assert parallel.read_tree(search, number, 0, processes=2) == whole(search, number)
+
+
+def test_reading_stops_between_inodes_and_goes_on_there(tree):
+    search, number = tree
+    columns = Columns()
+    reached = 256
+    stops = 0
+    while reached is not None:
+        reached = read_columns(search, number, 0, first=reached, into=columns, buffers=1)
+        stops += 1
+    assert columns == whole(search, number)
+    assert stops > 1
+
+
+def test_progress_is_told_while_others_read(monkeypatch, tree):
+    search, number = tree
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    told = []
+    parallel.read_tree(search, number, 0, processes=2, progress=told.append)
+    assert told
+    assert max(told) >= 100
