@@ -45,15 +45,18 @@ def cache_directory(environ: Mapping[str, str], uid: int) -> Path | None:
     return runtime / "drift"
 
 
-def read_cache(directory: Path, key: Any) -> Any:
-    """The value that `write_cache` kept under `key`; None where it isn't there, whole and ours."""
+def read_cache(directory: Path, key: Any, name: str = FILE) -> Any:
+    """The value that `write_cache` kept under `key`; None where it isn't there, whole and ours.
+
+    Each `name` is a file that keeps one value.
+    """
     try:
         place = _open_directory(directory)
     except OSError:
         return None
     try:
         file = os.open(
-            FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place
         )
         try:
             found = os.fstat(file)
@@ -80,14 +83,14 @@ def read_cache(directory: Path, key: Any) -> Any:
     return written[2]
 
 
-def write_cache(directory: Path, key: Any, value: Any) -> None:
+def write_cache(directory: Path, key: Any, value: Any, name: str = FILE) -> None:
     """Keep `value`, of plain types only, under `key` in place of what was kept before.
 
     Where that can't be done, nothing is kept.
     """
     body = marshal.dumps((_WRITER, key, value))
     data = zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") + body
-    fresh = f"{FILE}.{os.getpid()}"
+    fresh = f"{name}.{os.getpid()}"
     try:
         with suppress(FileExistsError):
             os.mkdir(directory, 0o700)
@@ -100,7 +103,7 @@ def write_cache(directory: Path, key: Any, value: Any) -> None:
         try:
             with open(file, "wb") as opened:
                 opened.write(data)
-            os.rename(fresh, FILE, src_dir_fd=place, dst_dir_fd=place)
+            os.rename(fresh, name, src_dir_fd=place, dst_dir_fd=place)
         except OSError:
             os.unlink(fresh, dir_fd=place)
     except OSError:

@@ -41,12 +41,12 @@ def read_unit_rules(root: bytes, accounts: Accounts) -> UnitRules:
     mentioned: list[Rule] = []
     skipped: list[Skipped] = []
     for tree in order:
-        units, unread = read_units(rooted, tree + b"/systemd/system", _SERVICES)
+        units, unread = read_units(rooted, tree + b"/systemd/system", _SERVICES, _TELLING)
         skipped += unread
         for unit in units:
             declared += _declared(unit, accounts)
             mentioned += _mentioned(unit, accounts)
-        units, unread = read_units(rooted, tree + b"/systemd/user", _SERVICES)
+        units, unread = read_units(rooted, tree + b"/systemd/user", _SERVICES, _TELLING)
         skipped += unread
         for unit in units:
             declared += _declared_for_users(unit)
@@ -61,6 +61,10 @@ def read_unit_rules(root: bytes, accounts: Accounts) -> UnitRules:
 
 
 _SERVICES = re.compile(rb".*\.service", re.DOTALL)
+# What a unit must hold to say anything here; a home of its User= is asked of the accounts.
+_TELLING = re.compile(
+    rb"(State|Cache|Logs|Configuration)Directory|/(var|srv|opt)/|%[SCL]|^\s*User\s*=", re.MULTILINE
+)
 
 
 class _Store(NamedTuple):
