@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drift.diff.stream import Block
 from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
 from drift.names import shown
-from drift.places import parent_of, shared
+from drift.places import ancestors, parent_of, shared
+from drift.rulebook.rule import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,33 +26,50 @@ class Owners(Protocol):
 
 
 class Regenerated(Protocol):
-    """What comes back by itself: `known` paths, and links by their target."""
+    """What comes back by itself: `known` paths, and links by their target.
+
+    `edited` are files that are made again, but not as they are now: each with the reason.
+    """
 
     @property
     def known(self) -> Mapping[bytes, object]: ...
+    @property
+    def edited(self) -> Mapping[bytes, str]: ...
     def reason(self, path: bytes, kind: Kind, target: bytes | None = None) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the machine itself says, beside the rules; `homes` are directories of people."""
+    """What the machine itself says, beside the rules; `homes` are directories of people.
+
+    `planned` are mount points of a root that isn't running now, `stores` where persistent storage
+    is mounted. `declared` has a finding for each persisted path and all below it, `told` one for
+    a single path, which goes before every rule.
+    """
 
     homes: tuple[bytes, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
     regenerated: Regenerated | None = None
     owners: Owners | None = None
+    planned: frozenset[bytes] = frozenset()
+    stores: tuple[bytes, ...] = ()
+    declared: Mapping[bytes, Finding] = field(default_factory=dict)
+    told: Mapping[bytes, Finding] = field(default_factory=dict)
 
 
 class Place(NamedTuple):
     """What is known of a directory before its entries are looked at.
 
     `under` is the mount point that hides it; `anchor` the topmost directory above it (or itself)
-    that is new and that nothing recognises, with the finding for all of it.
+    that is new and that nothing recognises, with the finding for all of it. `declared` is the
+    finding for a persisted path that it is or lies in; `known_below` says that the machine has
+    something to say about single entries of it.
     """
 
     position: Position
     under: bytes | None
     anchor: Finding | None
+    declared: Finding | None
     known_below: bool
 
 
@@ -67,10 +85,18 @@ class Judge:
 
     def __init__(self, start: Position, facts: Facts) -> None:
         self._facts = facts
-        self._mounts = {point.path: point for point in facts.mounts}
+        self._covered = {point.path for point in facts.mounts} | facts.planned
+        self._above_kept = {
+            above for path in (*self._covered, *facts.declared) for above in ancestors(path)
+        }
         self._known = facts.regenerated.known if facts.regenerated is not None else {}
-        self._known_parents = {parent_of(path).rstrip(b"/") for path in self._known}
-        self._places = {b"": Place(start, None, None, b"" in self._known_parents)}
+        self._edited = facts.regenerated.edited if facts.regenerated is not None else {}
+        self._known_parents = {
+            parent_of(path).rstrip(b"/")
+            for paths in (self._known, self._edited, facts.told, facts.declared)
+            for path in paths
+        }
+        self._places = {b"": Place(start, None, None, None, b"" in self._known_parents)}
         self._start = self._places[b""]
         self._new: dict[bytes, Finding] = {}
         self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
@@ -97,7 +123,9 @@ class Judge:
     def needs_content(self, path: bytes) -> bool:
         """Whether it matters if two files at `path` are equal: not where their loss is none."""
         place = self._place(parent_of(path).rstrip(b"/"))
-        if place.under is not None or path in self._known:
+        if path in self._facts.told or path in self._edited:
+            return True
+        if place.under is not None or place.declared is not None or path in self._known:
             return False
         rule, _ = place.position.entry(path.rpartition(b"/")[2], Kind.FILE)
         return rule is None or rule.verdict in (Verdict.PERSIST, Verdict.REVIEW)
@@ -115,8 +143,7 @@ class Judge:
         if place.under is not None:
             self._hide(place.under, change)
             return
-        point = self._mounts.get(path)
-        if point is not None:
+        if path in self._covered:
             self._count(Verdict.KEPT, 1)
             return
         finding = self._decide(change, place, name)
@@ -127,16 +154,25 @@ class Judge:
         path, kind = change.path, change.kind
         if change.status is Status.DELETED:
             return _made_again(path, "deleted here; the blank brings it back")
+        declared = place.declared or self._facts.declared.get(path)
+        if declared is not None:
+            return declared
         if kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
             return self._decide_directory(change, place, name)
+        told = self._facts.told.get(path)
+        if told is not None:
+            return told
         reason = self._why_regenerated(change, place)
         if reason is not None:
-            return _made_again(path, reason)
+            return _again_or_ruled(path, reason, *place.position.entry(name, kind))
         if kind is Kind.SYMLINK and change.target is not None:
-            kept = self._into_store(change.target)
-            if kept is not None:
-                return kept
+            stored = self._into_store(path, change.target)
+            if stored is not None:
+                return stored
         rule, depth = place.position.entry(name, kind)
+        edit = self._edited.get(path) if kind is Kind.FILE else None
+        if edit is not None:
+            return _edited(path, edit, rule, depth)
         if rule is not None:
             return _ruled(rule, path, depth)
         if place.anchor is not None:
@@ -165,8 +201,8 @@ class Judge:
             return _made_again(path, "a home, made when its user is")
         if shared(path, self._facts.homes):
             return _made_again(path, "a directory that every system has")
-        if any(path + b"/" == mount[: len(path) + 1] for mount in self._mounts):
-            return _made_again(path, "a directory above a mount point")
+        if path in self._above_kept:
+            return _made_again(path, "a directory above what is mounted or persisted")
         reason = self._why_regenerated(change, place)
         if reason is not None:
             if change.status is Status.ADDED:
@@ -206,20 +242,12 @@ class Judge:
             service, title, Verdict.REVIEW, Severity.NORMAL, why, "heuristic: unrecognised", path
         )
 
-    def _into_store(self, target: bytes) -> Finding | None:
+    def _into_store(self, path: bytes, target: bytes) -> Finding | None:
         if not target.startswith(b"/"):
             return None
-        for path, point in self._mounts.items():
-            if point.survives and target.startswith(path + b"/") and b"persist" in path:
-                return Finding(
-                    "persisted",
-                    "Kept already",
-                    Verdict.KEPT,
-                    Severity.LOW,
-                    f"a link into {shown(path)}",
-                    "heuristic: link into persistent storage",
-                    target,
-                )
+        for store in self._facts.stores:
+            if target.startswith(store + b"/"):
+                return kept(path, f"a link into {shown(store)}", "link into persistent storage")
         return None
 
     # Many files at once.
@@ -231,7 +259,7 @@ class Judge:
             for change in block.changes():
                 self._hide(place.under, change)
             return
-        alone = place.anchor is None and place.position.rule is None
+        alone = place.declared is None and place.anchor is None and place.position.rule is None
         if (
             alone
             or place.position.decides_entries
@@ -242,7 +270,9 @@ class Judge:
                 self._feed_change(change)
             return
         rule = place.position.rule
-        finding = place.anchor if rule is None else _ruled(rule, directory, place.position.depth)
+        finding = place.declared or (
+            place.anchor if rule is None else _ruled(rule, directory, place.position.depth)
+        )
         assert finding is not None
         count = len(block.names)
         self._count(finding.verdict, count)
@@ -313,12 +343,13 @@ class Judge:
 
     def _below(self, above: Place, path: bytes, name: bytes) -> Place:
         under = above.under
-        if under is None and path in self._mounts:
+        if under is None and path in self._covered:
             under = path
         return Place(
             above.position.enter(name),
             under,
             self._new.get(path, above.anchor),
+            self._facts.declared.get(path, above.declared),
             path in self._known_parents,
         )
 
@@ -340,6 +371,40 @@ def _ruled(rule: Rule, path: bytes, depth: int) -> Finding:
         rule.method,
         rule.advice,
     )
+
+
+def kept(path: bytes, why: str, by: str) -> Finding:
+    """What survives already, for a path that something other than a mount keeps."""
+    return Finding("persisted", "Kept already", Verdict.KEPT, Severity.LOW, why, by, path)
+
+
+def _again_or_ruled(path: bytes, reason: str, rule: Rule | None, depth: int) -> Finding:
+    """What is made again: the fact, with what a rule for this very path knows besides.
+
+    A rule of the user's for this very path decides.
+    """
+    if rule is None or depth != path.count(b"/"):
+        return _made_again(path, reason)
+    if rule.verdict is Verdict.REGENERATED or rule.layer > Layer.SHIPPED:
+        return _ruled(rule, path, depth)
+    return _made_again(path, reason)
+
+
+def _edited(path: bytes, reason: str, rule: Rule | None, depth: int) -> Finding:
+    """A file that activation overwrites although it holds more than the configuration says."""
+    if rule is None or rule.verdict is Verdict.REGENERATED:
+        service = ("NixOS", "Edited by hand") if rule is None else (rule.service, rule.title)
+        return Finding(
+            *service,
+            Verdict.REVIEW,
+            Severity.HIGH,
+            reason,
+            "heuristic: edited",
+            path,
+            advice="move the edit into the configuration: activation replaces this file",
+        )
+    ruled = _ruled(rule, path, depth)
+    return replace(ruled, why=f"{ruled.why}; {reason}")
 
 
 def _made_again(path: bytes, why: str) -> Finding:
