@@ -253,7 +253,11 @@ PERSIST: tuple[Item, ...] = (
 )
 NIX: tuple[Item, ...] = (
     file(f"{_STORE}-bash/bin/sh".removeprefix("/nix"), mode=0o555),
-    text(f"{_STORE}-etc/etc/fstab".removeprefix("/nix"), "# demo\n", mode=0o444),
+    text(
+        f"{_STORE}-etc/etc/fstab".removeprefix("/nix"),
+        "/persist/etc/nixos /etc/nixos none bind 0 0\n",
+        mode=0o444,
+    ),
     text(f"{_STORE}-plantwatch/plantwatch.service".removeprefix("/nix"), _ALARM, mode=0o444),
     link(
         f"{_STORE}-etc/etc/systemd/system/plantwatch.service".removeprefix("/nix"),

@@ -13,37 +13,53 @@ from drift.compare import differences
 from drift.group import complete, group
 from drift.judge import Facts, Judge
 from drift.locate import locate
-from drift.model import Kept, Report, Skipped, Verdict
-from drift.system.mounts import join, mounts_below
+from drift.model import Report, Skipped, Verdict
+from drift.system.mounts import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from drift.model import Kind
+    from drift.model import Entry, Kind
+    from drift.persistence import Persistence
     from drift.system.accounts import Accounts
+    from drift.system.declared import Declaration
     from drift.system.mounts import MountPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for; defaults are the command line's."""
+    """What the user asked for; defaults are the command line's.
+
+    `persist` are stores by path, the one to suggest for first; `config` are .nix files and flakes.
+    """
 
     live: bytes = b"/"
     blank: bytes | None = None
     engine: str = "auto"
     explicit_live: bool = False
     rules: tuple[Path, ...] = ()
+    persist: tuple[bytes, ...] = ()
+    config: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A report, and what later steps need of the live root that made it."""
+    """A report, and what later steps need of the live root that made it.
+
+    `store` is where new entries go. `pending` are the entries that a declaration keeps from the
+    next boot on: their data is in no store unless it is copied. `notes` say what of the
+    configuration could not be told.
+    """
 
     report: Report
     accounts: Accounts
     live_directory: bytes
     mounts: tuple[MountPoint, ...]
+    store: bytes
+    declarations: tuple[Declaration, ...]
+    pending: tuple[Entry, ...]
+    notes: tuple[str, ...]
 
 
 def scan(
@@ -53,9 +69,13 @@ def scan(
     progress: Callable[[int], None] | None = None,
 ) -> Scan:
     """What would be lost at the next reboot; DriftError where that can't be told."""
+    from drift.configured import Configured, read_configured
+    from drift.lockout import read_lockouts
+    from drift.persistence import read_persistence
     from drift.rulebook import load, rule_sources
     from drift.system.accounts import read_accounts
     from drift.system.nixos import read_regenerated
+    from drift.unit_rules import unit_rules, with_unit_rules
 
     started = time.monotonic()
     book = load(rule_sources(request.rules, environ), environ)
@@ -66,10 +86,26 @@ def scan(
         root = located.live_directory
         accounts = read_accounts(root)
         regenerated = read_regenerated(root)
-        mounts = tuple(mounts_below(located.mounts, root))
+        units = unit_rules(root, accounts, environ)
         homes = accounts.home_directories
-        judge = Judge(book.walk(homes), Facts(homes, mounts, regenerated, accounts))
-        skipped = [*accounts.skipped, *regenerated.skipped]
+        configured = (
+            read_configured(request.config, accounts.homes) if request.config else Configured()
+        )
+        persistence = read_persistence(
+            located.mounts, root, given=request.persist, claims=configured.claims
+        )
+        facts = Facts(
+            homes=homes,
+            mounts=persistence.points,
+            regenerated=regenerated,
+            owners=accounts,
+            planned=persistence.planned,
+            stores=persistence.lasting_stores,
+            declared=persistence.findings,
+            told=read_lockouts(located, persistence.points),
+        )
+        judge = Judge(with_unit_rules(book, units.rules).walk(homes), facts)
+        skipped = [*accounts.skipped, *regenerated.skipped, *units.skipped]
         with differences(
             located,
             skipped,
@@ -91,14 +127,23 @@ def scan(
             groups=group(
                 (entry for entry in entries if entry.finding.verdict is not Verdict.KEPT), homes
             ),
-            kept=_kept(mounts),
+            kept=persistence.kept,
             hidden=judge.hidden(),
             skipped=_without_repeats(skipped),
             seconds=time.monotonic() - started,
         )
     finally:
         located.close()
-    return Scan(report, accounts, root, mounts)
+    return Scan(
+        report=report,
+        accounts=accounts,
+        live_directory=root,
+        mounts=persistence.points,
+        store=persistence.stores[0],
+        declarations=persistence.declarations,
+        pending=_pending(entries, persistence),
+        notes=configured.notes,
+    )
 
 
 def lstat(root: bytes, path: bytes) -> tuple[Kind, int, int, int] | None:
@@ -110,8 +155,10 @@ def lstat(root: bytes, path: bytes) -> tuple[Kind, int, int, int] | None:
     return kind_of(found.st_mode), found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
-def _kept(mounts: Sequence[MountPoint]) -> list[Kept]:
-    return [Kept(point.path, point.describe) for point in mounts if point.survives]
+def _pending(entries: Sequence[Entry], persistence: Persistence) -> tuple[Entry, ...]:
+    waiting = persistence.unsaved
+    found = [entry for entry in entries if entry.path in waiting]
+    return tuple(sorted(found, key=lambda entry: entry.path.split(b"/")))
 
 
 def _without_repeats(skipped: Sequence[Skipped]) -> list[Skipped]:
