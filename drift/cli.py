@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -13,6 +14,9 @@ from drift import __version__
 from drift.errors import DriftError, ExitCode
 from drift.names import printable, shown
 
+# What shells say of a program that SIGINT ended.
+INTERRUPTED = 130
+
 # Each command's module and the name of its click command there.
 COMMANDS = {
     "demo": ("drift.commands.demo", "demo"),
@@ -22,6 +26,10 @@ COMMANDS = {
     "scan": ("drift.commands.scan", "scan"),
     "suggest": ("drift.commands.suggest", "suggest"),
 }
+
+
+class ReaderGoneError(Exception):
+    """The reader of stdout has seen enough, as with `drift diff | head`."""
 
 
 class LazyGroup(click.Group):
@@ -37,6 +45,13 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click would call it a failure.
+            raise ReaderGoneError from error
 
 
 @click.group(
@@ -60,13 +75,18 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run drift as a program; every end is an exit code of the interface."""
     try:
-        cli.main(prog_name="drift", standalone_mode=True)
+        code = cli.main(prog_name="drift", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        _leave(error.exit_code)
+    except click.Abort:
+        complain(DriftError("interrupted"))
+        _leave(INTERRUPTED)
     except DriftError as error:
         complain(error)
         _leave(error.exit_code)
-    except BrokenPipeError:
-        # The reader has seen enough, as with `drift diff | head`. What is buffered has no reader.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
+        _drop_output()
         _leave(ExitCode.DONE)
     except MemoryError:
         complain(DriftError("the memory is used up", "free some, or compare a smaller root"))
@@ -84,7 +104,7 @@ def main() -> NoReturn:
             )
         )
         _leave(ExitCode.CANNOT_RUN)
-    _leave(ExitCode.DONE)
+    _leave(code if isinstance(code, int) else ExitCode.DONE)
 
 
 def complain(error: DriftError) -> None:
@@ -100,18 +120,28 @@ def _lines(text: str) -> str:
 
 def _sentence(error: OSError) -> DriftError:
     what = error.strerror or str(error)
-    if error.filename is None:
-        return DriftError(f"the system refused: {what}", "look at the kernel log (dmesg)")
-    name = os.fsencode(error.filename) if isinstance(error.filename, str) else error.filename
-    return DriftError(f"{shown(name) if isinstance(name, bytes) else name}: {what}")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return DriftError("too many files are open", "raise the limit with ulimit -n")
+    if error.filename is not None:
+        name = error.filename
+        return DriftError(f"{shown(os.fsencode(name))}: {what}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # drift writes nothing else that it has not named.
+        return DriftError(f"the output can't be written: {what}")
+    return DriftError(f"the system refused: {what}", "look at the kernel log (dmesg)")
 
 
 def _leave(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            click.echo(f"drift: the output can't be written: {error.strerror}", err=True)
-            code = code or ExitCode.CANNOT_RUN
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        if not isinstance(error, BrokenPipeError) and code == ExitCode.DONE:
+            complain(DriftError(f"the output can't be written: {error.strerror}"))
+            code = ExitCode.CANNOT_RUN
     sys.exit(int(code))
+
+
+def _drop_output() -> None:
+    # What is buffered has no reader; at its end Python would complain about it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,11 +71,7 @@ def locate(
     `blank` is a directory, a subvolume's name, `b"none"`, or None to look for it. DriftError where
     they can't be found or not be compared as asked.
     """
-    directory = os.path.realpath(live)
-    if not os.path.isdir(directory):
-        raise DriftError(
-            f"the live root {shown(live)} is no directory", "give --live a mounted root"
-        )
+    directory = _directory(live, f"the live root {shown(live)}", "give --live a mounted root")
     mounts = read_mounts()
     blank_directory = _as_directory(blank)
     mount = mount_of(mounts, directory)
@@ -215,14 +212,24 @@ def _why_not_same(blank: bytes, mount: Mount, mounts: Sequence[Mount]) -> DriftE
 def _as_directory(blank: bytes | None) -> bytes | None:
     if blank is None or _is_none(blank):
         return None
-    if os.path.isdir(blank):
-        return os.path.realpath(blank)
-    if blank.startswith((b"/", b"./", b"../")):
-        raise DriftError(
-            f"the blank {shown(blank)} is no directory",
-            "give --blank a directory, a subvolume's name, or none",
-        )
+    if os.path.isdir(blank) or blank.startswith((b"/", b"./", b"../")):
+        hint = "give --blank a directory, a subvolume's name, or none"
+        return _directory(blank, f"the blank {shown(blank)}", hint)
     return None
+
+
+def _directory(path: bytes, what: str, hint: str) -> bytes:
+    """The real path of a directory that drift may enter."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return os.path.realpath(path)
+    except PermissionError as error:
+        raise DriftError(
+            f"{what} can't be entered: permission denied", "run it with sudo"
+        ) from error
+    except OSError:
+        pass
+    raise DriftError(f"{what} is no directory", hint)
 
 
 def _is_none(blank: bytes | None) -> bool:
