@@ -295,6 +295,7 @@ class Judge:
         if change.path == entry.path:
             entry.kind, entry.status = change.kind, change.status
             entry.uid, entry.gid, entry.mode = change.uid, change.gid, change.mode
+            entry.replaced = change.replaced
             entry.seen = True
         if change.kind not in (Kind.DIRECTORY, Kind.SUBVOLUME):
             entry.files += 1

@@ -68,6 +68,8 @@ class Change(NamedTuple):
 
     For `D` the values are the blank's, else the live root's. `source` is the old path of an `R`,
     and `modified` says that its content changed as well. `target` is a symlink's target.
+    `replaced` says that a new file took the place of the blank's, as rename() does; only an engine
+    that can tell sets it.
     """
 
     status: Status
@@ -81,6 +83,7 @@ class Change(NamedTuple):
     source: bytes | None = None
     modified: bool = False
     target: bytes | None = None
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,10 +312,13 @@ class Comparison:
 
     def _contents(self, path: bytes, live: Seen, blank: Seen) -> Iterator[Event]:
         equal = _same_content(live.node, blank.node)
+        modified = _change(Status.MODIFIED, path, live)
+        if live.kind is Kind.FILE and self._took_its_place(live, blank):
+            modified = modified._replace(replaced=True)
         properties = (
             None
             if _same_properties(live.node, blank.node)
-            else _change(Status.PROPERTIES, path, live)
+            else modified._replace(status=Status.PROPERTIES)
         )
         if equal is None:
             yield Pending(
@@ -325,12 +328,23 @@ class Comparison:
                 blank.node.inode,
                 live.node.size,
                 properties,
-                _change(Status.MODIFIED, path, live),
+                modified,
             )
         elif not equal:
-            yield _change(Status.MODIFIED, path, live)
+            yield modified
         elif properties is not None:
             yield properties
+
+    def _took_its_place(self, live: Seen, blank: Seen) -> bool:
+        """Whether two related trees have different inodes at one path."""
+        return bool(
+            self._since
+            and self._blank is not None
+            and live.tree is self._live.tree
+            and blank.tree is self._blank.tree
+            and (live.node.inode, live.node.generation)
+            != (blank.node.inode, blank.node.generation)
+        )
 
     # Only one side has something at the path.
 
