@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from drift.names import exact
+from drift.persistence import Declared
+from drift.render.diff import seconds
 
 if TYPE_CHECKING:
-    from drift.model import Entry, Group, Report, Root
+    from drift.model import Entry, Group, Kept, Report, Root
 
 
 def render(report: Report) -> str:
-    return json.dumps(scan_object(report), indent=2) + "\n"
+    text = json.dumps(scan_object(report), indent=2)
+    # A float would lose nanoseconds. Inside a string the quotes would be escaped.
+    return _NEWEST.sub(lambda found: f'"newest": {seconds(int(found[1]))}', text) + "\n"
+
+
+_NEWEST = re.compile(r'"newest": (-?\d+)')
 
 
 def scan_object(report: Report) -> dict[str, object]:
+    """The object, but for its times: `newest` in nanoseconds."""
     return {
         "schema": "drift.scan/1",
         "live": _root(report.live),
@@ -25,7 +34,7 @@ def scan_object(report: Report) -> dict[str, object]:
         "base_generation": report.base_generation,
         "counts": report.counts,
         "groups": [_group(group) for group in report.groups],
-        "kept": [{"path": exact(kept.path), "by": kept.by} for kept in report.kept],
+        "kept": [_kept(kept) for kept in report.kept],
         "hidden": [
             {
                 "path": exact(hidden.path),
@@ -40,6 +49,12 @@ def scan_object(report: Report) -> dict[str, object]:
         ],
         "seconds": round(report.seconds, 3),
     }
+
+
+def _kept(kept: Kept) -> dict[str, object]:
+    """`saved` is false where the data is declared to be kept and lies on the root alone."""
+    saved = kept.saved if isinstance(kept, Declared) else True
+    return {"path": exact(kept.path), "by": kept.by, "saved": saved}
 
 
 def _root(root: Root) -> dict[str, object]:
@@ -59,7 +74,7 @@ def _group(group: Group) -> dict[str, object]:
         "severity": group.severity,
         "files": group.files,
         "bytes": group.bytes,
-        "newest": group.newest / 1e9,
+        "newest": group.newest,
         "entries": [_entry(entry) for entry in group.entries],
     }
 
@@ -74,7 +89,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "rule": entry.finding.rule,
         "files": entry.files,
         "bytes": entry.bytes,
-        "newest": entry.newest / 1e9,
+        "newest": entry.newest,
         "uid": entry.uid,
         "gid": entry.gid,
         "mode": f"{entry.mode:04o}",
