@@ -116,7 +116,7 @@ def _declared(
             by = point.describe if point is not None else f"link to {shown(one.source)}"
         case State.UNDECLARED:
             place = point.describe if point is not None else f"link to {shown(one.source)}"
-            by = f"{place}; {State.UNDECLARED}"
+            by = f"{State.UNDECLARED}: {place}"
         case State.PENDING:
             by = State.PENDING.value
             saved = _holds_something(rooted, one.source)

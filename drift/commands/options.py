@@ -69,6 +69,27 @@ def rules(command: Command) -> Command:
     )(command)
 
 
+def persist(command: Command) -> Command:
+    return click.option(
+        "--persist",
+        multiple=True,
+        type=BytesPath(),
+        metavar="PATH",
+        help="Where persistent storage is mounted; repeatable, the first is suggested for."
+        "  [default: found from declarations and mounts, else /persist]",
+    )(command)
+
+
+def config(command: Command) -> Command:
+    return click.option(
+        "--config",
+        multiple=True,
+        type=BytesPath(),
+        metavar="FILE|FLAKE#HOST",
+        help="Persistence that a .nix file declares (read) or a flake (nix eval); repeatable.",
+    )(command)
+
+
 def quiet(command: Command) -> Command:
     return click.option("-q", "--quiet", is_flag=True, help="Only the result, no notes.")(command)
 
@@ -84,11 +105,32 @@ def color(command: Command) -> Command:
 
 
 def request(
-    live: bytes | None, blank: bytes | None, engine: str, rule_paths: Sequence[Path] = ()
+    live: bytes | None,
+    blank: bytes | None,
+    engine: str,
+    rule_paths: Sequence[Path] = (),
+    persist: Sequence[bytes] = (),
+    config: Sequence[bytes] = (),
 ) -> Request:
     from drift.pipeline import Request
 
-    return Request(live or b"/", blank, engine, live is not None, tuple(rule_paths))
+    return Request(
+        live or b"/",
+        blank,
+        engine,
+        live is not None,
+        tuple(rule_paths),
+        tuple(persist),
+        tuple(config),
+    )
+
+
+def report_notes(notes: Sequence[str]) -> None:
+    """Say on stderr what of a configuration could not be told."""
+    from drift.names import printable
+
+    for note in notes:
+        click.echo(f"drift: {printable(note)}", err=True)
 
 
 def wants_color(choice: str) -> bool:

@@ -31,6 +31,8 @@ Examples:
 )
 @options.roots
 @options.rules
+@options.persist
+@options.config
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would be lost.")
 @click.option("--brief", is_flag=True, help="Print one line.")
@@ -42,6 +44,8 @@ def scan(
     blank: bytes | None,
     engine: str,
     rule_paths: tuple[Path, ...],
+    persist: tuple[bytes, ...],
+    config: tuple[bytes, ...],
     *,
     as_json: bool,
     exit_code: bool,
@@ -61,11 +65,14 @@ def scan(
     progress = options.Progress(wanted=not quiet)
     try:
         found = pipeline.scan(
-            options.request(live, blank, engine, rule_paths), os.environ, progress=progress
+            options.request(live, blank, engine, rule_paths, persist, config),
+            os.environ,
+            progress=progress,
         )
     finally:
         progress.done()
     report = found.report
+    options.report_notes(found.notes)
     if as_json:
         options.write([scan_json.render(report)])
     elif brief:

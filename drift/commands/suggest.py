@@ -28,12 +28,8 @@ Examples:
 )
 @options.roots
 @options.rules
-@click.option(
-    "--persist",
-    type=options.BytesPath(),
-    metavar="PATH",
-    help="Where persistent storage is mounted.  [default: found from the mounts, else /persist]",
-)
+@options.persist
+@options.config
 @click.option(
     "--nix",
     "nix",
@@ -52,7 +48,8 @@ def suggest(
     blank: bytes | None,
     engine: str,
     rule_paths: tuple[Path, ...],
-    persist: bytes | None,
+    persist: tuple[bytes, ...],
+    config: tuple[bytes, ...],
     nix: str | None,
     *,
     preservation: bool,
@@ -73,11 +70,14 @@ def suggest(
     progress = options.Progress(wanted=not quiet)
     try:
         found = pipeline.scan(
-            options.request(live, blank, engine, rule_paths), os.environ, progress=progress
+            options.request(live, blank, engine, rule_paths, persist, config),
+            os.environ,
+            progress=progress,
         )
     finally:
         progress.done()
-    suggestion = suggestion_of(found, persist, all_entries=all_entries)
+    suggestion = suggestion_of(found, all_entries=all_entries)
+    options.report_notes(found.notes)
     options.write([_rendered(suggestion, nix, preservation=preservation, as_json=as_json)])
     if not quiet and not as_json:
         from drift.render.suggest_text import notes
@@ -88,10 +88,9 @@ def suggest(
     click.get_current_context().exit(ExitCode.INCOMPLETE if found.report.skipped else ExitCode.DONE)
 
 
-def suggestion_of(found: Scan, persist: bytes | None, *, all_entries: bool = False) -> Suggestion:
-    """What `drift suggest` says about a scan; `persist` as the user gave it, or None to find it."""
+def suggestion_of(found: Scan, *, all_entries: bool = False) -> Suggestion:
+    """What `drift suggest` says about a scan."""
     from drift.pipeline import lstat
-    from drift.store import find_store
     from drift.suggest import suggest as suggest_for
 
     def owner_of(path: bytes) -> tuple[int, int, int] | None:
@@ -100,7 +99,7 @@ def suggestion_of(found: Scan, persist: bytes | None, *, all_entries: bool = Fal
 
     return suggest_for(
         found.report.groups,
-        persist=find_store(found.mounts, found.live_directory, persist),
+        persist=found.store,
         accounts=found.accounts,
         kept=found.report.kept,
         parent_owner=owner_of,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from drift.model import Kind, Lineage, Status, Verdict
 from drift.names import printable, shown
+from drift.persistence import Declared
 from drift.render.text import age, cut, plural, size
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def render(report: Report, now: int, style: Style) -> str:
         rest = [group for group in report.groups if group.verdict not in AT_STAKE]
         if rest:
             parts += ["Not at stake:", _table(rest, now, style)]
-    parts += [_kept(report, style), _hidden(report), _skipped(report), _next_step(report)]
+    parts += [
+        _unsaved(report),
+        _kept(report, style),
+        _hidden(report),
+        _skipped(report),
+        _next_step(report),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -205,14 +212,29 @@ def _counted(report: Report) -> str:
     return "\n".join([f"{plural(counts['changed'], 'entry', 'entries')} changed in all:", *lines])
 
 
-def _kept(report: Report, style: Style) -> str:
-    if not report.kept:
+def _unsaved(report: Report) -> str:
+    """What is declared and not mounted yet: the next boot mounts an empty directory over it."""
+    lines = [
+        f"  {shown(kept.path)}  is not in {shown(kept.source)}"
+        for kept in report.kept
+        if isinstance(kept, Declared) and not kept.saved
+    ]
+    if not lines:
         return ""
-    binds = [kept for kept in report.kept if kept.by.startswith("bind mount from /")]
+    head = "Declared, not active yet, and lost at the next boot unless it is copied before:"
+    return "\n".join([head, *lines])
+
+
+def _kept(report: Report, style: Style) -> str:
+    # What is declared but saved nowhere is told apart.
+    saved = [kept for kept in report.kept if not isinstance(kept, Declared) or kept.saved]
+    if not saved:
+        return ""
+    binds = [kept for kept in saved if kept.by.startswith("bind mount from /")]
     if style.verbose or len(binds) <= BIND_MOUNTS:
-        rows = [(shown(kept.path), printable(kept.by)) for kept in report.kept]
+        rows = [(shown(kept.path), printable(kept.by)) for kept in saved]
     else:
-        rows = [(shown(kept.path), printable(kept.by)) for kept in report.kept if kept not in binds]
+        rows = [(shown(kept.path), printable(kept.by)) for kept in saved if kept not in binds]
         rows.append((f"{len(binds)} more", f"bind mounts from {_store(binds)} (-v lists them)"))
     # A long path must not push the others' reasons away.
     width = max((len(path) for path, _ in rows if len(path) <= 30), default=0)
