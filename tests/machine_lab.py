@@ -6,10 +6,12 @@ import os
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from btrfs_lab import Lab
 from nixos_root import NixosRoot
+
+if TYPE_CHECKING:
+    from btrfs_lab import Lab
 
 SUBVOLUMES = {"nix": "/nix", "persist": "/persist", "home": "/home", "log": "/var/log"}
 
