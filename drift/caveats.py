@@ -47,6 +47,17 @@ REPLACED = (
     "its program replaces this file when it saves, which fails on a bind mount and undoes a link:"
     " let the program keep it in a directory of its own, and persist that"
 )
+SEEN_REPLACED = (
+    "a new file took its place since the blank was made: if its program does that whenever it"
+    " saves, a mounted file would make saving fail; if it happened once, add it to files by hand"
+)
+
+
+def written_beside(name: bytes) -> str:
+    return (
+        f"{shown(name)} beside it looks like its program's next version of it: a mounted file can't"
+        " be replaced, so see how it is saved before adding it to files by hand"
+    )
 
 
 def not_persistable(kind: Kind) -> str:
@@ -75,7 +86,6 @@ def about(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterator[
             if say is not None:
                 yield Advice(want.path, say)
     yield from _parents(wanted, root, persist)
-    yield from _renumbering(wanted, root)
 
 
 _SURPRISING = 1 << 30
@@ -189,7 +199,7 @@ def within_any_home(directory: bytes, root: LiveRoot) -> bool:
     return any(within(directory, home) for home in root.people)
 
 
-def _renumbering(wanted: Sequence[Wanted], root: LiveRoot) -> Iterator[Advice]:
+def renumbering(wanted: Sequence[Wanted], root: LiveRoot) -> Iterator[Advice]:
     """Ids that NixOS allocated by itself mean nothing without its map of them."""
     ids_map = b"/var/lib/nixos"
     covered = {want.path for want in wanted if want.directory}

@@ -11,6 +11,8 @@ from drift.model import Advice, Entry, Kind, Status, Verdict
 from drift.places import PRIVATE, ancestors, parent_of, private_twin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drift.live_root import LiveRoot
 
 
@@ -47,8 +49,11 @@ class Choice:
             self._take_directory(entry)
         elif entry.kind is not Kind.FILE:
             self.say(path, entry.finding.advice or caveats.not_persistable(entry.kind))
-        elif entry.replaced or entry.finding.replaced:
-            self._take_replaced(entry)
+        elif entry.finding.replaced:
+            self._take_replaced(entry, entry.finding.advice or caveats.REPLACED)
+        elif (seen := self._seen_replaced(entry)) is not None:
+            self.advise(entry)
+            self._take_replaced(entry, seen)
         else:
             self.advise(entry)
             self._want(entry)
@@ -104,7 +109,15 @@ class Choice:
             return True
         return self.root.is_mixed(entry.path) and not self.root.is_shared(entry.path)
 
-    def _take_replaced(self, entry: Entry) -> None:
+    def _seen_replaced(self, entry: Entry) -> str | None:
+        """What shows that the program replaces the file, though no rule says so."""
+        if entry.replaced:
+            return caveats.SEEN_REPLACED
+        names = self.root.names_in(parent_of(entry.path))
+        beside = temporary_beside(entry.path.rpartition(b"/")[2], names)
+        return None if beside is None else caveats.written_beside(beside)
+
+    def _take_replaced(self, entry: Entry, otherwise: str) -> None:
         """rename() onto a bind-mounted file fails: keep the directory, or link, or say so."""
         directory = parent_of(entry.path)
         if not (
@@ -116,7 +129,7 @@ class Choice:
         elif entry.finding.method == "symlink":
             self._want(entry, method="symlink")
         else:
-            self.say(entry.path, entry.finding.advice or caveats.REPLACED)
+            self.say(entry.path, otherwise)
 
     def _want(self, entry: Entry, method: str | None = None) -> None:
         directory = entry.kind is not Kind.FILE
@@ -151,6 +164,31 @@ class Choice:
                 bytes=entry.bytes if counted else 0,
             )
         )
+
+
+# What programs and editors call the file that is to take the place of `%s`. Six letters after the
+# name are mkstemp's, sixteen after `.#` systemd's.
+_TEMPORARY = (
+    rb"\.?%s\.(?:tmp|temp|new|TMP|NEW|tmp[.-]?\w+|[0-9]+\.tmp|(\w{6}))"
+    rb"|\.%s\.?(\w{6})|\.%s\.sw[a-p]|\.#%s[0-9a-f]{16}"
+)
+
+
+def temporary_beside(name: bytes, names: Iterable[bytes]) -> bytes | None:
+    """The first of `names` that looks like a file which is to be renamed to `name`."""
+    quoted = re.escape(name)
+    pattern = re.compile(_TEMPORARY % ((quoted,) * 4))
+    for other in sorted(names):
+        found = pattern.fullmatch(other)
+        if found is not None and all(_is_random(part) for part in found.groups() if part):
+            return other
+    return None
+
+
+def _is_random(part: bytes) -> bool:
+    """Whether six letters are mkstemp's rather than an ending as `backup` or `sha256`."""
+    text = part.decode(errors="replace")
+    return any(map(str.isupper, text)) and not text.isupper() and not text.istitle()
 
 
 def is_stub(entry: Entry, root: LiveRoot) -> bool:

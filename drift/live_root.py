@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from drift.model import Owner, Verdict
 from drift.places import ancestors, filled_by_nixos, in_private, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from drift.model import Finding, Group, Kept
 
@@ -34,7 +35,8 @@ class Accounts(Protocol):
 class LiveRoot:
     """The live root as far as suggestions depend on it.
 
-    `directory_ids` gives uid, gid and mode of a directory, None where there is none.
+    `directory_ids` gives uid, gid and mode of a directory, None where there is none; `names_in`
+    what is in one.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class LiveRoot:
         accounts: Accounts,
         kept: Sequence[Kept],
         directory_ids: Callable[[bytes], tuple[int, int, int] | None],
+        names_in: Callable[[bytes], Collection[bytes]],
     ) -> None:
         self.accounts = accounts
         self.directory_ids = directory_ids
+        self.names_in = cache(names_in)
         self.kept = frozenset(item.path for item in kept)
         self._above_kept = frozenset(above for path in self.kept for above in ancestors(path))
         # To the modules /root is no user's home: what it holds is written as system paths.

@@ -279,7 +279,8 @@ class Advice:
 class Suggestion:
     """What to add to `environment.persistence."<persist>"`.
 
-    `review` holds what was not recognised: printed as commented-out lines, never suggested.
+    `review` holds what was not recognised: printed as commented-out lines, never suggested. `cache`
+    is what goes to a second store, without review and advice of its own.
     """
 
     persist: bytes
@@ -288,3 +289,4 @@ class Suggestion:
     users: tuple[UserSuggestion, ...]
     review: tuple[Entry, ...]
     advice: tuple[Advice, ...]
+    cache: Suggestion | None = None

@@ -88,6 +88,13 @@ def private_twin(path: bytes) -> bytes | None:
     return None
 
 
+def is_cache(path: bytes, homes: Iterable[bytes]) -> bool:
+    """Whether `path` lies where programs keep what they could make or fetch again."""
+    if path.startswith(b"/var/cache/") or b"cache" in path.rpartition(b"/")[2].lower():
+        return True
+    return any(path.startswith(home + b"/.cache/") for home in homes)
+
+
 def in_private(path: bytes) -> bool:
     """Whether `path` lies below one of systemd's private directories."""
     return any(path.startswith(private + b"/") for private in PRIVATE)

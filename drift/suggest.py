@@ -18,10 +18,10 @@ from drift.model import (
     UserSuggestion,
     Verdict,
 )
-from drift.places import ancestors, parent_of
+from drift.places import ancestors, is_cache, parent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from drift.caveats import Wanted
     from drift.live_root import Accounts
@@ -35,15 +35,18 @@ def suggest(
     accounts: Accounts,
     kept: Sequence[Kept],
     parent_owner: Callable[[bytes], tuple[int, int, int] | None],
+    names_in: Callable[[bytes], Collection[bytes]] = lambda _: (),
+    cache: bytes | None = None,
     all_entries: bool = False,
 ) -> Suggestion:
     """What keeps the entries worth keeping, minimal, and without what is kept already.
 
     `parent_owner` gives uid, gid and mode of a directory of the live root, None where there is
-    none. What was not recognised stays in `review`, its owner's names in the finding, unless
-    `all_entries` is set. Everything is ordered by severity of the service, service and path.
+    none, and `names_in` what lies in it. Caches worth keeping go to the second store `cache`, if
+    there is one. What was not recognised stays in `review`, its owner's names in the finding,
+    unless `all_entries` is set. Everything is ordered by severity of the service, service and path.
     """
-    root = LiveRoot(groups, accounts, kept, parent_owner)
+    root = LiveRoot(groups, accounts, kept, parent_owner, names_in)
     choice = Choice(root)
     review: list[Entry] = []
     for entry in (entry for group in groups for entry in group.entries):
@@ -69,8 +72,24 @@ def suggest(
         and directories.isdisjoint(ancestors(entry.path))
         and not is_stub(entry, root)
     ]
-    advice = {*choice.advice, *caveats.about(wanted, root, persist)}
-    return _ordered(wanted, left, advice, root, persist)
+    caches = [] if cache in (None, persist) else [want for want in wanted if _is_cache(want, root)]
+    cached = {want.path for want in caches}
+    others = [want for want in wanted if want.path not in cached]
+    advice = {
+        *choice.advice,
+        *caveats.about(others, root, persist),
+        *caveats.renumbering(wanted, root),
+    }
+    if cache is None or not caches:
+        return _ordered(others, left, advice, root, persist)
+    advice.update(caveats.about(caches, root, cache))
+    second = _ordered(caches, (), (), root, cache)
+    return replace(_ordered(others, left, advice, root, persist), cache=second)
+
+
+def _is_cache(want: Wanted, root: LiveRoot) -> bool:
+    """Rules call a cache in name only, or one that takes more than time to lose, at least normal."""
+    return want.finding.severity is Severity.LOW and is_cache(want.path, root.people)
 
 
 def _without_nested(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -86,7 +86,9 @@ def file(path, **given):
     return entry(path, Kind.FILE, **given)
 
 
-def suggestion(*entries, kept=(), directories=None, all_entries=False, accounts=None):
+def suggestion(
+    *entries, kept=(), directories=None, names=None, cache=None, all_entries=False, accounts=None
+):
     groups = [
         Group(
             one.finding.service,
@@ -103,5 +105,7 @@ def suggestion(*entries, kept=(), directories=None, all_entries=False, accounts=
         accounts=accounts or FakeAccounts(),
         kept=[Kept(path, "declared") for path in kept],
         parent_owner=(DIRECTORIES | (directories or {})).get,
+        names_in=lambda path: (names or {}).get(path, ()),
+        cache=cache,
         all_entries=all_entries,
     )

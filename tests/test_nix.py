@@ -280,6 +280,101 @@ def test_preservation_as_a_whole():
     assert render_preservation(PRESERVED) == PRESERVATION
 
 
+TWO_STORES = suggestion(
+    entry(b"/var/lib/foo", service="foo", title="Foo", why="its data"),
+    entry(
+        b"/var/cache/private/foo",
+        severity=Severity.LOW,
+        service="foo",
+        title="Foo",
+        why="slow to make",
+    ),
+    entry(
+        b"/home/alice/.cache/borg",
+        severity=Severity.LOW,
+        service="borg",
+        title="Borg",
+        why="its index",
+        **ALICE,
+    ),
+    cache=b"/cache",
+)
+
+
+def test_a_second_store_has_a_block_of_its_own():
+    assert (
+        render_module(TWO_STORES)
+        == """\
+{ ... }:
+{
+  environment.persistence."/persist" = {
+    directories = [
+      # Foo: its data
+      "/var/lib/foo"
+    ];
+  };
+
+  environment.persistence."/cache" = {
+    directories = [
+      # Foo: slow to make
+      "/var/cache/private/foo"
+    ];
+    users.alice = {
+      directories = [
+        # Borg: its index
+        ".cache/borg"
+      ];
+    };
+  };
+
+  # Made as parents of the above with mode 0755, but they must stay closed.
+  systemd.tmpfiles.rules = [
+    "d /cache/var/cache/private 0700 root root -"
+  ];
+}
+"""
+    )
+
+
+def test_the_lists_of_a_second_store_say_where_they_go():
+    assert (
+        render_lists(TWO_STORES)
+        == """\
+directories = [
+  # Foo: its data
+  "/var/lib/foo"
+];
+
+# These go into environment.persistence."/cache":
+directories = [
+  # Foo: slow to make
+  "/var/cache/private/foo"
+];
+users.alice = {
+  directories = [
+    # Borg: its index
+    ".cache/borg"
+  ];
+};
+"""
+    )
+
+
+@pytest.mark.nix
+def test_both_modules_take_two_stores():
+    for text, kind in (
+        (render_module(TWO_STORES), "persistence"),
+        (render_preservation(TWO_STORES), "preservation"),
+    ):
+        stores = check_module(text)[kind]
+        assert {
+            store: [one["path"] for one in lists["directories"]] for store, lists in stores.items()
+        } == {
+            "/persist": ["/var/lib/foo"],
+            "/cache": ["/var/cache/private/foo", "/home/alice/.cache/borg"],
+        }
+
+
 def test_nothing_to_add():
     empty = suggestion()
     assert render_lists(empty) == ""

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from suggest_lab import FakeAccounts, entry, file, suggestion
 
 from drift import caveats
+from drift.choice import temporary_beside
 from drift.model import Kind, Owner, Severity, Status, Verdict
 from drift.places import ancestors, shared
 from drift.render.suggest_json import render_json
@@ -187,6 +188,18 @@ LINKED = {"replaced": True, "method": "symlink"}
             id="replaced-file-in-a-shared-place-only-as-advice",
         ),
         pytest.param(
+            [file(b"/var/lib/foo/state")],
+            {"names": {b"/var/lib/foo": [b"state", b".state.swp"]}},
+            {"directories": [b"/var/lib/foo"]},
+            id="replaced-file-by-the-temporary-one-beside-it",
+        ),
+        pytest.param(
+            [file(b"/home/alice/.screenrc", rule={"method": "symlink"}, **ALICE)],
+            {"names": {b"/home/alice": [b".screenrc", b".screenrc.aB3xYz"]}},
+            {"alice": ([], [(b".screenrc", "symlink")])},
+            id="a-link-where-they-are-followed-and-a-temporary-file-is-beside",
+        ),
+        pytest.param(
             [file(b"/etc/ssh/ssh_host_rsa_key", replaced=True)],
             {},
             {},
@@ -307,6 +320,118 @@ def test_entries_become_lists(entries, more, expected):
     assert lists(suggestion(*entries, **more)) == expected
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b".state.swp",
+        b".state.swo",
+        b"state.tmp",
+        b".state.tmp",
+        b"state.new",
+        b"state.NEW",
+        b"state.tmp.1234",
+        b"state.tmp-4f2a",
+        b"state.1234.tmp",
+        b"state.aB3xYz",
+        b".state.aB3xYz",
+        b".stateaB3xYz",
+        b".#state0123456789abcdef",
+    ],
+)
+def test_a_temporary_file_is_known_by_its_name(name):
+    assert temporary_beside(b"state", [b"other", b"state", name]) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"state",
+        b"state.bak",
+        b"state.backup",
+        b"state.Backup",
+        b"state.SECOND",
+        b"state.sha256",
+        b"state.202401",
+        b"other.tmp",
+        b"state-old.tmp",
+        b"xstate.tmp",
+        b"state.swp",
+        b"stat*.tmp",
+        b"\xff.tmp",
+    ],
+)
+def test_other_files_beside_are_not_taken_for_temporary_ones(name):
+    assert temporary_beside(b"state", [name]) is None
+
+
+def test_odd_names_are_compared_as_they_are():
+    assert temporary_beside(b"a%s.*[\xff", [b"a%s.*[\xff.tmp"]) == b"a%s.*[\xff.tmp"
+
+
+def test_what_lies_beside_is_named_where_nothing_can_be_suggested():
+    made = suggestion(file(b"/etc/odd"), names={b"/etc": [b"odd", b"odd.tmp"]})
+    assert said(made) == {(b"/etc/odd", caveats.written_beside(b"odd.tmp"))}
+
+
+CACHES = (
+    entry(b"/var/cache/ccache", severity=Severity.LOW, bytes=5 << 30),
+    entry(b"/var/cache/davfs2"),
+    entry(b"/home/alice/.cache/borg", severity=Severity.LOW, **ALICE),
+    entry(b"/home/alice/.emacs.d/eln-cache", severity=Severity.LOW, **ALICE),
+    entry(b"/home/alice/Documents", **ALICE),
+    entry(b"/var/lib/low", severity=Severity.LOW),
+)
+
+
+def test_caches_worth_keeping_go_to_a_second_store():
+    made = suggestion(*CACHES, cache=b"/cache")
+    assert lists(made) == {
+        "directories": [b"/var/cache/davfs2", b"/var/lib/low"],
+        "alice": ([b"Documents"], []),
+    }
+    assert made.cache is not None
+    assert made.cache.persist == b"/cache"
+    assert lists(made.cache) == {
+        "directories": [b"/var/cache/ccache"],
+        "alice": ([b".cache/borg", b".emacs.d/eln-cache"], []),
+    }
+    assert said(made) == {(b"/var/cache/ccache", "5.0 GiB: /cache needs room for it")}
+
+
+@pytest.mark.parametrize("cache", [None, b"/persist"])
+def test_without_a_second_store_caches_go_where_all_goes(cache):
+    made = suggestion(*CACHES, cache=cache)
+    assert made.cache is None
+    assert len(lists(made)["directories"]) == 3
+
+
+def test_no_second_store_without_caches():
+    assert suggestion(entry(b"/var/lib/foo"), cache=b"/cache").cache is None
+
+
+def test_json_has_the_second_store_where_there_is_one():
+    made = suggestion(entry(b"/var/cache/ccache", severity=Severity.LOW), cache=b"/cache")
+    found = json.loads(render_json(made))
+    assert found["directories"] == []
+    assert found["cache"] == {
+        "persist": "/cache",
+        "directories": [
+            {
+                "directory": "/var/cache/ccache",
+                "user": "root",
+                "group": "root",
+                "mode": "0755",
+                "service": "ccache",
+                "why": "its state",
+                "files": 1,
+                "bytes": 1000,
+            }
+        ],
+        "files": [],
+        "users": {},
+    }
+
+
 def test_the_live_owner_wins_over_the_rule():
     made = suggestion(
         entry(
@@ -376,6 +501,8 @@ def test_a_files_parent_keeps_its_owner():
         (entry(b"/srv"), caveats.SHARED),
         (entry(b"/etc/ssh"), caveats.FILLED),
         (file(b"/etc/adjtime", rule=RENAMED), caveats.REPLACED),
+        (file(b"/etc/adjtime", replaced=True), caveats.SEEN_REPLACED),
+        (file(b"/etc/odd", replaced=True, rule={"advice": "declare it"}), "declare it"),
         (file(b"/etc/foo", status=Status.DELETED), caveats.DELETED),
         (
             entry(b"/etc/localtime", Kind.SYMLINK, rule={"advice": "declare time.timeZone"}),
@@ -538,6 +665,7 @@ ENTRIES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ENTRIES, max_size=8), st.lists(PATHS, max_size=2), st.booleans())
 def test_no_suggestion_nests_repeats_is_kept_or_shared(entries, kept, everything):
     made = suggestion(*entries, kept=kept, all_entries=everything)
@@ -619,7 +747,7 @@ def test_json_holds_every_byte_and_every_owner():
                 "rule": "rules/odd\n.toml:5",
                 "files": 1,
                 "bytes": 1000,
-                "newest": "1699827200.000000000",
+                "newest": 1699827200.0,
                 "uid": 1000,
                 "gid": 100,
                 "user": "alice",

@@ -42,13 +42,21 @@ def render_module(suggestion: Suggestion, *, now: int | None = None) -> str:
     store = string(suggestion.persist)
     block = block_lines(suggestion, IMPERMANENCE, STEP * 2, now)
     lines = ["{ ... }:", "{", *set_lines(f"environment.persistence.{store}", block)]
+    if (cache := suggestion.cache) is not None:
+        block = block_lines(cache, IMPERMANENCE, STEP * 2, now)
+        lines += ["", *set_lines(f"environment.persistence.{string(cache.persist)}", block)]
     lines += guard_lines(suggestion)
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def render_lists(suggestion: Suggestion, *, now: int | None = None) -> str:
     """Only the lists, to be pasted into the block of the store; empty if there are none."""
-    return "".join(line + "\n" for line in block_lines(suggestion, IMPERMANENCE, "", now))
+    lines = block_lines(suggestion, IMPERMANENCE, "", now)
+    if (cache := suggestion.cache) is not None:
+        lines += [""] if lines else []
+        lines += comment(f"These go into environment.persistence.{string(cache.persist)}:", "")
+        lines += block_lines(cache, IMPERMANENCE, "", now)
+    return "".join(line + "\n" for line in lines)
 
 
 def impermanence_directory(path: bytes, owner: Owner, default: Owner) -> Attributes:
@@ -229,13 +237,16 @@ def guard_lines(suggestion: Suggestion) -> list[str]:
     The modules know a mode only for what they list, and a listed directory's parents are made
     before it. systemd refuses /var/lib/private with any mode but 0700, and sets the live one.
     """
-    paths = [*(d.path for d in suggestion.directories), *(f.path for f in suggestion.files)]
-    rules = []
-    for closed in (b"/root", *PRIVATE):
-        if any(path.startswith(closed + b"/") for path in paths):
-            rules.append(suggestion.persist.rstrip(b"/") + closed)
-            if closed == b"/root":
-                rules.append(closed)
+    rules: dict[bytes, None] = {}
+    for one in (suggestion, suggestion.cache):
+        if one is None:
+            continue
+        paths = [*(d.path for d in one.directories), *(f.path for f in one.files)]
+        for closed in (b"/root", *PRIVATE):
+            if any(path.startswith(closed + b"/") for path in paths):
+                rules[one.persist.rstrip(b"/") + closed] = None
+                if closed == b"/root":
+                    rules[closed] = None
     if not rules:
         return []
     return [

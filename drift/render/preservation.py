@@ -29,6 +29,9 @@ def render_preservation(suggestion: Suggestion, *, now: int | None = None) -> st
         lines += [f"{STEP * 2}{store} = {{", *block, f"{STEP * 2}}};"]
     else:
         lines += [f"{STEP * 2}# Nothing to add.", f"{STEP * 2}{store} = {{ }};"]
+    if (cache := suggestion.cache) is not None:
+        block = block_lines(cache, PRESERVATION, STEP * 3, now)
+        lines += [f"{STEP * 2}preserveAt.{string(cache.persist)} = {{", *block, f"{STEP * 2}}};"]
     lines.append(f"{STEP}}};")
     if any(file.path == _MACHINE_ID for file in suggestion.files):
         lines += [

@@ -21,6 +21,15 @@ def render_json(suggestion: Suggestion) -> str:
 def suggestion_object(suggestion: Suggestion) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
+        **_store(suggestion),
+        "review": [_review(entry) for entry in suggestion.review],
+        "advice": [{"path": _text(advice.path), "say": advice.say} for advice in suggestion.advice],
+        **({} if suggestion.cache is None else {"cache": _store(suggestion.cache)}),
+    }
+
+
+def _store(suggestion: Suggestion) -> dict[str, Any]:
+    return {
         "persist": _text(suggestion.persist),
         "directories": _directories(suggestion.directories),
         "files": _files(suggestion.files),
@@ -31,8 +40,6 @@ def suggestion_object(suggestion: Suggestion) -> dict[str, Any]:
             }
             for user in suggestion.users
         },
-        "review": [_review(entry) for entry in suggestion.review],
-        "advice": [{"path": _text(advice.path), "say": advice.say} for advice in suggestion.advice],
     }
 
 
@@ -77,7 +84,7 @@ def _review(entry: Entry) -> dict[str, Any]:
         "rule": finding.rule,
         "files": entry.files,
         "bytes": entry.bytes,
-        "newest": _seconds(entry.newest),
+        "newest": entry.newest / 1e9,
         "uid": entry.uid,
         "gid": entry.gid,
         "user": finding.user,
@@ -88,12 +95,6 @@ def _review(entry: Entry) -> dict[str, Any]:
 
 def _owner(owner: Owner) -> dict[str, str]:
     return {"user": owner.user, "group": owner.group, "mode": f"{owner.mode:04o}"}
-
-
-def _seconds(nanoseconds: int) -> str:
-    """Decimal seconds, as times are in all JSON output; a float would lose nanoseconds."""
-    seconds, fraction = divmod(nanoseconds, 10**9)
-    return f"{seconds}.{fraction:09d}"
 
 
 def _text(path: bytes) -> str:
