@@ -1,4 +1,4 @@
-"""Search Btrfs trees through BTRFS_IOC_TREE_SEARCH_V2; the only user of fcntl.
+"""Search Btrfs trees through BTRFS_IOC_TREE_SEARCH_V2, clone and lock; the only user of fcntl.
 
 The structures are those of the kernel's `linux/btrfs.h`. The search header is host-endian and the
 item payloads are little-endian; drift reads both with one struct and so runs on little-endian
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import errno
 import mmap
-from fcntl import ioctl
+from fcntl import LOCK_EX, LOCK_NB, flock, ioctl
 from struct import Struct
 
 from drift.errors import DriftError
 
 BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+# linux/fs.h
+FICLONE = 0x40049409
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_NOCOW_FL = 0x800000
 
 # struct btrfs_ioctl_search_key and the buffer size behind it, 112 bytes.
 SEARCH_ARGS = Struct("<7Q4I4QQ")
@@ -104,3 +109,49 @@ def after(key: Key) -> Key:
     if kind < ANY_TYPE:
         return objectid, kind + 1, 0
     return objectid + 1, 0, 0
+
+
+# What FICLONE says where two files can't share extents: other filesystems, or other kinds of data.
+_NO_CLONE = (
+    errno.EOPNOTSUPP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.ETXTBSY,
+    errno.EPERM,
+)
+
+
+def clone(target: int, source: int) -> bool:
+    """Let the file `target` share all data of `source`; False where that can't be."""
+    try:
+        ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno not in _NO_CLONE:
+            raise
+        return False
+    return True
+
+
+def copy_nocow(source: int, target: int) -> None:
+    """Give an empty file or directory the attribute to be written in place, if `source` has it.
+
+    On filesystems that don't know it nothing happens.
+    """
+    try:
+        flags = int.from_bytes(ioctl(source, FS_IOC_GETFLAGS, bytes(4)), "little")
+        if flags & FS_NOCOW_FL:
+            own = int.from_bytes(ioctl(target, FS_IOC_GETFLAGS, bytes(4)), "little")
+            ioctl(target, FS_IOC_SETFLAGS, (own | FS_NOCOW_FL).to_bytes(4, "little"))
+    except OSError:
+        return
+
+
+def lock(fd: int) -> bool:
+    """Lock what `fd` is open on until it is closed, by a kill as well; False if somebody has it."""
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

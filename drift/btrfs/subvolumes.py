@@ -123,6 +123,30 @@ def sync(fd: int) -> int:
         ) from error
 
 
+def create_snapshot(source: int, path: bytes) -> None:
+    """Make a read-only snapshot of the subvolume open as `source`; DriftError if that fails."""
+    binding = _binding()
+    try:
+        binding.create_snapshot(source, path, read_only=True)
+    except binding.BtrfsUtilError as error:
+        raise DriftError(
+            f"no snapshot of the live root could be taken: {error.strerror or error}",
+            "free some space on its filesystem, or read the live root itself with --no-snapshot",
+        ) from error
+
+
+def delete_subvolume(path: bytes) -> None:
+    """Delete the subvolume at `path`; DriftError if that fails."""
+    binding = _binding()
+    try:
+        binding.delete_subvolume(path)
+    except binding.BtrfsUtilError as error:
+        raise DriftError(
+            f"a snapshot could not be deleted: {error.strerror or error}",
+            "look for it on the top level of the filesystem",
+        ) from error
+
+
 def relate(live: Subvolume, blank: Subvolume, subvolumes: Iterable[Subvolume]) -> Relation:
     """Find the nearest common ancestor by uuid, and the generation at which the two parted.
 

@@ -41,23 +41,25 @@ _MNT_DETACH = 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def open_top_level(device: bytes, *, namespace: bool = False) -> int:
+def open_top_level(device: bytes, *, namespace: bool = False, writable: bool = False) -> int:
     """A directory descriptor of subvolume 5 of the mounted Btrfs filesystem on `device`.
 
     `device` is the source that mountinfo names; one device of several will do. The mount is
-    read-only, in nobody's mount table, and gone when its last descriptor closes. The caller
-    closes the descriptor. `namespace` takes the way of kernels before 5.2.
+    read-only unless it is to be `writable`, in nobody's mount table, and gone when its last
+    descriptor closes. The caller closes the descriptor. `namespace` takes the way of kernels
+    before 5.2. To ask for a writable one of a filesystem that is mounted read-only would turn
+    that writable too.
     """
     if not namespace:
         try:
-            return _open_detached(device)
+            return _open_detached(device, writable=writable)
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 _refuse(device, error)
-    return _open_in_namespace(device)
+    return _open_in_namespace(device, writable=writable)
 
 
-def _open_detached(device: bytes) -> int:
+def _open_detached(device: bytes, *, writable: bool) -> int:
     libc = _libc()
     context = _call(libc, _SYS_FSOPEN, b"btrfs", _FSOPEN_CLOEXEC)
     try:
@@ -65,10 +67,11 @@ def _open_detached(device: bytes) -> int:
         _call(libc, _SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, b"subvolid", b"5", 0)
         # Without it, Btrfs would turn a filesystem that is mounted read-only to read-write. One
         # that is read-write stays so: then only the mount below is read-only.
-        _call(libc, _SYS_FSCONFIG, context, _FSCONFIG_SET_FLAG, b"ro", None, 0)
+        if not writable:
+            _call(libc, _SYS_FSCONFIG, context, _FSCONFIG_SET_FLAG, b"ro", None, 0)
         _call(libc, _SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
         attributes = (
-            _MOUNT_ATTR_RDONLY
+            (0 if writable else _MOUNT_ATTR_RDONLY)
             | _MOUNT_ATTR_NOSUID
             | _MOUNT_ATTR_NODEV
             | _MOUNT_ATTR_NOEXEC
@@ -83,7 +86,7 @@ def _open_detached(device: bytes) -> int:
         os.close(mount)
 
 
-def _open_in_namespace(device: bytes) -> int:
+def _open_in_namespace(device: bytes, *, writable: bool) -> int:
     """The same by mount(2), in a mount namespace that ends with the thread that made it.
 
     A thread, since unshare() would take the whole program's view of the system with it.
@@ -92,7 +95,7 @@ def _open_in_namespace(device: bytes) -> int:
 
     def mount() -> None:
         try:
-            outcome.append(_mount_apart(device))
+            outcome.append(_mount_apart(device, writable=writable))
         except OSError as error:
             outcome.append(error)
 
@@ -105,13 +108,15 @@ def _open_in_namespace(device: bytes) -> int:
     return result
 
 
-def _mount_apart(device: bytes) -> int:
+def _mount_apart(device: bytes, *, writable: bool) -> int:
     libc = _libc()
     # Any directory that is there on every system; seen by this thread alone.
     point = b"/proc"
     _check(libc.unshare(_CLONE_NEWNS))
     _check(libc.mount(b"none", b"/", None, _ulong(_MS_REC | _MS_PRIVATE), None))
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME
+    if not writable:
+        flags |= _MS_RDONLY
     _check(libc.mount(device, point, b"btrfs", _ulong(flags), b"subvolid=5"))
     try:
         return os.open(point, _DIRECTORY)
