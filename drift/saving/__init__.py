@@ -1,0 +1,1 @@
+"""Copy entries of the live root into persistent storage: whole, verified, or not at all."""
