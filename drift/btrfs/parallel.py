@@ -22,7 +22,8 @@ PIECES = 24
 MOST_PROCESSES = 4
 
 # The columns that are arrays, in the order in which a process sends them.
-ARRAYS = ("inodes", "parents", "generations", "modes", "sizes", "seconds", "nanoseconds", "touched")
+ARRAYS = ("inodes", "parents", "generations", "sizes", "touched")
+BYTES = ("owners", "mtimes")
 
 
 def read_tree(
@@ -139,10 +140,9 @@ def _work(
 
 
 def _sent(columns: Columns) -> tuple[object, ...]:
-    arrays = tuple(getattr(columns, name).tobytes() for name in ARRAYS)
     return (
-        arrays,
-        bytes(columns.owners),
+        tuple(getattr(columns, name).tobytes() for name in ARRAYS),
+        tuple(bytes(getattr(columns, name)) for name in BYTES),
         columns.names,
         columns.targets,
         columns.directories,
@@ -159,11 +159,12 @@ def _received(memory: int) -> dict[int, Columns]:
             done = marshal.load(file)
         except (EOFError, ValueError, TypeError):
             return {}
-    for index, (arrays, owners, names, targets, directories) in done:
+    for index, (arrays, contents, names, targets, directories) in done:
         piece = Columns()
         for name, content in zip(ARRAYS, arrays, strict=True):
             getattr(piece, name).frombytes(content)
-        piece.owners += owners
+        for name, content in zip(BYTES, contents, strict=True):
+            getattr(piece, name).extend(content)
         piece.names = names
         piece.targets = targets
         piece.directories = directories
@@ -176,7 +177,8 @@ def _append(columns: Columns, piece: Columns) -> None:
     for name in ARRAYS:
         column: array[int] = getattr(columns, name)
         column.extend(getattr(piece, name))
-    columns.owners += piece.owners
+    for name in BYTES:
+        getattr(columns, name).extend(getattr(piece, name))
     columns.names += piece.names
     columns.targets.update((rows + row, target) for row, target in piece.targets.items())
     columns.directories.update(piece.directories)

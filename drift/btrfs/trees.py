@@ -39,15 +39,21 @@ if TYPE_CHECKING:
 
     from drift.btrfs.ioctl import Key
 
-# How items lie, taken in one call: the header of an INODE_ITEM (objectid, type, len), from its
-# payload generation, transid, size, the bytes of uid and gid, mode, and mtime; then the next
+# How items lie, taken in one call from the header of an INODE_ITEM on: its objectid, from its
+# payload generation, transid, size, mode, the bytes of uid to mode, and of mtime; then the next
 # header (objectid, offset, type, len) and, where that is an INODE_REF, the length of its name.
-WIDE = Struct("<8xQ8xII QQQ20x8sI 80xqI12x 8xQQII 8xH")
+WIDE = Struct("<8xQ16x QQQ20x12s80x12s12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
+# uid, gid and mode, and mtime, as the columns keep them.
+OWNER = Struct("<III")
+MTIME = Struct("<qI")
+# Where the four bits of the mode that name the type lie in OWNER's bytes.
+TYPE_BYTE = 9
+TYPE_BITS = 0xF0
+SYMLINK_BITS = stat.S_IFLNK >> 8
+DIRECTORY_BITS = stat.S_IFDIR >> 8
 INODE_ITEM_SIZE = 160
-# uid and gid, as the columns keep them.
-OWNER = Struct("<II")
 
 # Inodes that lie closer than this are read in one search instead of one each.
 NEARBY = 8
@@ -57,25 +63,36 @@ NEARBY = 8
 class Columns:
     """One row for each name of an inode that is new since a generation.
 
-    Inode numbers ascend from row to row. `owners` holds OWNER of each row, `seconds` and
-    `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
-    new directory by inode: twice the length of the names in it. `touched` are the older inodes
-    whose item was written since, in ascending order; whether anything about them differs is for
-    the reader to compare.
+    Inode numbers ascend from row to row. `owners` and `mtimes` hold OWNER and MTIME of each row,
+    `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
+    twice the length of the names in it. `generations` is filled only where all of a tree is read.
+    `touched` are the older inodes whose item was written since, in ascending order; whether
+    anything about them differs is for the reader to compare.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
     parents: array[int] = field(default_factory=lambda: array("Q"))
     generations: array[int] = field(default_factory=lambda: array("Q"))
-    modes: array[int] = field(default_factory=lambda: array("I"))
     sizes: array[int] = field(default_factory=lambda: array("Q"))
-    seconds: array[int] = field(default_factory=lambda: array("q"))
-    nanoseconds: array[int] = field(default_factory=lambda: array("I"))
     owners: bytearray = field(default_factory=bytearray)
+    mtimes: bytearray = field(default_factory=bytearray)
     names: list[bytes] = field(default_factory=list)
     targets: dict[int, bytes] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
+
+    def owner(self, row: int) -> tuple[int, int, int]:
+        """uid, gid and mode of a row; the mode with its type."""
+        uid, gid, mode = OWNER.unpack_from(self.owners, OWNER.size * row)
+        return uid, gid, mode
+
+    def mode(self, row: int) -> int:
+        return int(OWNER.unpack_from(self.owners, OWNER.size * row)[2])
+
+    def mtime(self, row: int) -> int:
+        """In nanoseconds since the epoch."""
+        seconds, nanoseconds = MTIME.unpack_from(self.mtimes, MTIME.size * row)
+        return int(seconds * 1_000_000_000 + nanoseconds)
 
     def rows_of(self, inode: int) -> range:
         """The rows that name `inode`."""
@@ -136,100 +153,95 @@ def read_columns(
     key: Key = (first, 0, 0)
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
-    inodes, parents, generations = columns.inodes, columns.parents, columns.generations
-    names, owners, touched = columns.names, columns.owners, columns.touched
-    add_inode, add_parent, add_generation = inodes.append, parents.append, generations.append
-    add_mode, add_name, add_size = columns.modes.append, names.append, columns.sizes.append
-    add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
+    inodes, names, touched = columns.inodes, columns.names, columns.touched
+    owners, mtimes = columns.owners, columns.mtimes
+    add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
+    add_name, add_generation = names.append, columns.generations.append
     wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
     # The inode whose further items are wanted, None while stepping over an older one's.
     current: int | None = None
     resume: int | None = None
-    generation = mode = size = second = nanosecond = 0
-    owner = b""
+    generation = size = form = 0
+    owner = mtime = b""
     while search.fetch(tree, key, end, min_transid=since):
         position = before = search.START
-        while True:
-            (
-                inode, kind, length, born, transid, its_size, its_owner, its_mode, its_second,
-                its_nanosecond, next_inode, parent, next_kind, next_length, name_length,
-            ) = wide(buffer, position)  # fmt: skip
+        kind, length = type_and_length(buffer, position + 24)
+        while kind:
             if kind == INODE_ITEM:
+                (
+                    inode, generation, transid, size, owner, mtime,
+                    next_inode, parent, kind, next_length, name_length,
+                ) = wide(buffer, position)  # fmt: skip
                 before = position
-                position += HEADER_SIZE + length
+                position += 192
                 if length != INODE_ITEM_SIZE:
                     raise MalformedItemError(f"the item of inode {inode} has {length} bytes")
+                length = next_length
                 if transid < since:
                     current = None
-                elif since and born <= since:
+                elif generation <= since and since:
                     current = None
                     touched.append(inode)
                 else:
                     current = inode
-                    generation, size, owner, mode = born, its_size, its_owner, its_mode
-                    second, nanosecond = its_second, its_nanosecond
-                    if mode & 0o170000 == 0o040000:
+                    form = owner[TYPE_BYTE] & TYPE_BITS
+                    if form == DIRECTORY_BITS:
                         columns.directories[inode] = size
                     if (
-                        next_kind == INODE_REF
+                        kind == INODE_REF
                         and next_inode == inode
-                        and next_length == 10 + name_length
+                        and length == 10 + name_length
+                        and inode != FIRST_FREE_OBJECTID
                     ):
-                        if inode != FIRST_FREE_OBJECTID:
-                            add_inode(inode)
-                            add_parent(parent)
-                            add_generation(born)
-                            add_mode(its_mode)
-                            start = before + WIDE_NAME
-                            add_name(buffer[start : start + name_length])
-                            add_size(its_size)
-                            owners += its_owner
-                            add_second(its_second)
-                            add_nanosecond(its_nanosecond)
+                        add_inode(inode)
+                        add_parent(parent)
+                        add_size(size)
+                        owners += owner
+                        mtimes += mtime
+                        start = before + WIDE_NAME
+                        add_name(buffer[start : start + name_length])
+                        if not since:
+                            add_generation(generation)
                         before = position
-                        position += HEADER_SIZE + next_length
-            elif kind == 0:
-                break
+                        position += HEADER_SIZE + length
+                        kind, length = type_and_length(buffer, position + 24)
             else:
-                if current == inode and kind <= EXTENT_DATA:
-                    links: list[Link] = []
-                    payload_at = position + HEADER_SIZE
-                    if kind == INODE_REF:
-                        offset = HEADER.unpack_from(buffer, position)[2]
-                        links = inode_refs(offset, buffer[payload_at : payload_at + length])
-                    elif kind == INODE_EXTREF:
-                        links = inode_extrefs(buffer[payload_at : payload_at + length])
-                    elif kind == EXTENT_DATA and mode & 0o170000 == 0o120000:
-                        target = inline_data(buffer[payload_at : payload_at + length])
-                        if target is not None:
-                            for row in _last_rows(inodes, inode):
-                                columns.targets[row] = target
-                    if inode != FIRST_FREE_OBJECTID:
-                        for link in links:
+                _, inode, offset, _, _ = HEADER.unpack_from(buffer, position)
+                if current == inode and inode != FIRST_FREE_OBJECTID:
+                    start = position + HEADER_SIZE
+                    if kind == EXTENT_DATA:
+                        if form == SYMLINK_BITS:
+                            target = inline_data(buffer[start : start + length])
+                            for row in () if target is None else columns.rows_of(inode):
+                                columns.targets[row] = target or b""
+                    else:
+                        payload = buffer[start : start + length]
+                        for link in _links(kind, offset, payload):
                             add_inode(inode)
                             add_parent(link.parent)
-                            add_generation(generation)
-                            add_mode(mode)
-                            add_name(link.name)
                             add_size(size)
                             owners += owner
-                            add_second(second)
-                            add_nanosecond(nanosecond)
-                before = position
-                position += HEADER_SIZE + length
-            # Step over what is not wanted, by length alone: to the next inode, and for a new one to
-            # its next ref; a symlink's target lies in its extent.
-            if current is None:
-                wanted = INODE_ITEM
-            elif mode & 0o170000 == 0o120000:
-                continue
-            else:
-                wanted = INODE_EXTREF
-            kind, length = type_and_length(buffer, position + 24)
-            while kind > wanted:
+                            mtimes += mtime
+                            add_name(link.name)
+                            if not since:
+                                add_generation(generation)
                 before = position
                 position += HEADER_SIZE + length
                 kind, length = type_and_length(buffer, position + 24)
+            # Step over what is not wanted, by length alone: to the next inode, and for a new one to
+            # its next ref; a symlink's target lies in its extent.
+            if current is None:
+                while kind > INODE_ITEM:
+                    before = position
+                    position += HEADER_SIZE + length
+                    kind, length = type_and_length(buffer, position + 24)
+            elif form == SYMLINK_BITS:
+                continue
+            else:
+                while kind > INODE_EXTREF:
+                    before = position
+                    position += HEADER_SIZE + length
+                    kind, length = type_and_length(buffer, position + 24)
         if progress is not None:
             progress(len(names))
         _, objectid, offset, kind, _ = HEADER.unpack_from(buffer, before)
@@ -247,11 +259,10 @@ def read_columns(
     return resume
 
 
-def _last_rows(inodes: array[int], inode: int) -> Iterator[int]:
-    row = len(inodes) - 1
-    while row >= 0 and inodes[row] == inode:
-        yield row
-        row -= 1
+def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
+    if kind == INODE_REF:
+        return inode_refs(offset, payload)
+    return inode_extrefs(payload) if kind == INODE_EXTREF else []
 
 
 def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterator[tuple[int, Link]]:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import Link, kind_of
+from drift.btrfs.trees import MTIME, OWNER, TYPE_BITS, TYPE_BYTE
 from drift.diff.stream import Block, Pending, Subtree, change_of_row
 from drift.diff.trees import ROOT, Tree, stub
 from drift.model import Change, Kind, Status
@@ -50,6 +51,7 @@ INODES_AT_ONCE = 4096
 LARGEST_INLINE = 64 * 1024
 
 REGULAR = 0o100000
+REGULAR_BITS = REGULAR >> 8
 DIRECTORY = 0o040000
 FORMAT = 0o170000
 
@@ -342,8 +344,7 @@ class Comparison:
             and self._blank is not None
             and live.tree is self._live.tree
             and blank.tree is self._blank.tree
-            and (live.node.inode, live.node.generation)
-            != (blank.node.inode, blank.node.generation)
+            and (live.node.inode, live.node.generation) != (blank.node.inode, blank.node.generation)
         )
 
     # Only one side has something at the path.
@@ -379,14 +380,15 @@ class Comparison:
             yield from self._listed(path, place, side, status, alive=alive)
             return
         columns = tree.columns
-        names, modes = columns.names, columns.modes
+        names, mode_of = columns.names, columns.mode
         rows = tree.rows(place.inode)
         movable = tree is side.tree and self._may_have_moved(columns.generations, rows)
         ordered = sorted(rows, key=names.__getitem__)
         prefix = path + b"/"
         run: list[int] = []
         for row in ordered:
-            form = modes[row] & FORMAT
+            mode = mode_of(row)
+            form = mode & FORMAT
             if form == REGULAR and not (movable and columns.generations[row] <= self._bound):
                 run.append(row)
                 continue
@@ -401,7 +403,7 @@ class Comparison:
                     continue
                 yield from self._single(child, self._seen(node, tree), side, status)
                 continue
-            kind = kind_of(modes[row])
+            kind = kind_of(mode)
             change = change_of_row(status, child, columns, row, kind)
             yield change
             if kind is Kind.DIRECTORY:
@@ -432,22 +434,26 @@ class Comparison:
                 )
                 continue
             for run in tree.runs(inode):
-                modes = columns.modes[run.start : run.stop]
-                if all(mode & FORMAT == REGULAR for mode in set(modes)):
+                start, stop = run.start, run.stop
+                owners = columns.owners[OWNER.size * start : OWNER.size * stop]
+                forms = set(owners[TYPE_BYTE :: OWNER.size])
+                if all(form & TYPE_BITS == REGULAR_BITS for form in forms):
                     if not files:
                         sole = path_here + b"/" + columns.names[run.start]
                     files += len(run)
                     size += sum(columns.sizes[run.start : run.stop])
-                    newest = max(newest, *columns.seconds[run.start : run.stop])
+                    moments = columns.mtimes[MTIME.size * start : MTIME.size * stop]
+                    newest = max(newest, *(moment[0] for moment in MTIME.iter_unpack(moments)))
                     continue
-                for row, mode in zip(run, modes, strict=True):
+                for row in run:
+                    mode = columns.mode(row)
                     form = mode & FORMAT
                     if form == REGULAR:
                         if not files:
                             sole = path_here + b"/" + columns.names[row]
                         files += 1
                         size += columns.sizes[row]
-                        newest = max(newest, columns.seconds[row])
+                        newest = max(newest, columns.mtime(row) // 1_000_000_000)
                     elif form == DIRECTORY:
                         directories += 1
                         below.append((path_here + b"/" + columns.names[row], columns.inodes[row]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.btrfs.trees import OWNER
 from drift.model import Change, Kind, OnePath, Status
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ class Block(NamedTuple):
 
     def newest(self) -> int:
         """The newest mtime of them all, in nanoseconds."""
-        seconds, nanoseconds = self.columns.seconds, self.columns.nanoseconds
-        return max(seconds[row] * 1_000_000_000 + nanoseconds[row] for row in self.rows)
+        return max(map(self.columns.mtime, self.rows))
 
     def changes(self) -> Iterator[Change]:
         for name, row in zip(self.names, self.rows, strict=True):
@@ -77,16 +75,16 @@ class Pending(NamedTuple):
 
 
 def change_of_row(status: Status, path: bytes, columns: Columns, row: int, kind: Kind) -> Change:
-    uid, gid = OWNER.unpack_from(columns.owners, OWNER.size * row)
+    uid, gid, mode = columns.owner(row)
     return Change(
         status,
         path,
         kind,
         columns.sizes[row],
-        columns.modes[row] & 0o7777,
+        mode & 0o7777,
         uid,
         gid,
-        columns.seconds[row] * 1_000_000_000 + columns.nanoseconds[row],
+        columns.mtime(row),
         target=columns.targets.get(row) if kind is Kind.SYMLINK else None,
     )
 
