@@ -12,7 +12,8 @@ from nix_lab import check_module, parse
 from suggest_lab import entry, file, suggestion
 
 from drift.errors import DriftError
-from drift.nixfile import Declared, Paths, Store, Unresolved, add_missing, read_declared
+from drift.model import Severity
+from drift.nixfile import Declared, LeftOut, Paths, Store, Unresolved, add_missing, read_declared
 
 ALICE = {"uid": 1000, "gid": 100}
 STYLES = Path(__file__).parent / "nix" / "styles"
@@ -29,19 +30,26 @@ MISSING = suggestion(
 )
 
 
+def added(text, made):
+    """The file with all of it; nothing may be left out."""
+    done = add_missing(text, made)
+    assert done.left_out == ()
+    return done.text
+
+
 def read(path):
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_is_missing_is_added_in_the_files_own_style(name):
-    assert add_missing(read(STYLES / f"{name}.nix"), MISSING) == read(STYLES / f"{name}.after.nix")
+    assert added(read(STYLES / f"{name}.nix"), MISSING) == read(STYLES / f"{name}.after.nix")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_adding_twice_adds_nothing(name):
     after = read(STYLES / f"{name}.after.nix")
-    assert add_missing(after, MISSING) == after
+    assert added(after, MISSING) == after
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,13 +99,6 @@ def test_the_module_takes_what_was_added(name):
             ),
         ),
         (
-            "unknown-user",
-            (
-                "line 5: what environment.persistence holds can't be told without evaluating"
-                " `users.${username}`"
-            ),
-        ),
-        (
             "imported-block",
             (
                 "line 3: what environment.persistence holds can't be told without evaluating"
@@ -142,29 +143,71 @@ def test_every_unclear_file_is_tested():
     [tested] = [
         mark.args[1] for mark in test_what_takes_evaluation_is_named_and_left_alone.pytestmark
     ]
-    assert sorted(name for name, _ in tested) == sorted(path.stem for path in UNCLEAR.iterdir())
+    names = [*(name for name, _ in tested), "unknown-user"]
+    assert sorted(names) == sorted(path.stem for path in UNCLEAR.iterdir())
+
+
+UNKNOWN_USER = (
+    "line 5: what environment.persistence holds can't be told without evaluating"
+    " `users.${username}`"
+)
+
+
+def test_a_user_that_takes_evaluation_keeps_nothing_else_out():
+    text = read(UNCLEAR / "unknown-user.nix")
+    done = add_missing(text, MISSING)
+    assert done.left_out == (LeftOut(b"/persist", "alice", (b".ssh", b"Documents"), UNKNOWN_USER),)
+    assert read_declared(done.text).stores[b"/persist"] == Store(
+        (b"/var/log", b"/var/lib/bluetooth", b"/var/lib/nixos"),
+        (b"/etc/machine-id",),
+        {},
+    )
+
+
+def test_where_all_that_is_missing_is_such_a_users_the_file_is_left_alone():
+    made = suggestion(entry(b"/home/alice/.ssh", **ALICE))
+    with pytest.raises(DriftError) as caught:
+        add_missing(read(UNCLEAR / "unknown-user.nix"), made)
+    assert caught.value.message == UNKNOWN_USER
+
+
+def test_caches_go_to_the_block_of_their_store():
+    made = suggestion(
+        entry(b"/var/log"),
+        entry(b"/var/cache/ccache", severity=Severity.LOW, title="ccache", why="slow to make"),
+        cache=b"/cache",
+    )
+    text = b"""\
+{
+  environment.persistence."/cache".directories = [ "/var/cache/apt" ];
+  environment.persistence."/persist".directories = [ "/var/log" ];
+}
+"""
+    assert added(text, made) == text.replace(
+        b'"/var/cache/apt"', b'"/var/cache/apt" "/var/cache/ccache"'
+    )
 
 
 def test_a_name_that_is_not_utf8_is_not_added():
     made = suggestion(entry(b"/var/lib/f\xff"))
-    assert add_missing(b"{ }\n", made) == b"{ }\n"
+    assert added(b"{ }\n", made) == b"{ }\n"
 
 
 def test_odd_names_survive_the_way_through_a_file():
     odd = b'/var/lib/a${b}"c\\d\te\nf\x1bg'
-    text = add_missing(b"{ }\n", suggestion(entry(odd, service="odd", title="Odd")))
+    text = added(b"{ }\n", suggestion(entry(odd, service="odd", title="Odd")))
     assert read_declared(text).stores[b"/persist"].directories == (odd,)
 
 
 def test_declared_directories_cover_what_is_below_them():
     text = b'{ environment.persistence."/persist".directories = [ "/etc" "/home" ]; }\n'
     made = suggestion(file(b"/etc/machine-id"), entry(b"/home/alice/Documents", **ALICE))
-    assert add_missing(text, made) == text
+    assert added(text, made) == text
 
 
 def test_another_store_counts_too():
     text = b'{ environment.persistence."/safe".directories = [ "/var/log" ]; }\n'
-    assert add_missing(text, suggestion(entry(b"/var/log"))) == text
+    assert added(text, suggestion(entry(b"/var/log"))) == text
 
 
 @pytest.mark.parametrize(
@@ -292,7 +335,7 @@ WHOLE = read(STYLES / "several-stores.nix")
 def test_a_damaged_file_is_read_or_refused(start, length, put):
     damaged = WHOLE[:start] + put + WHOLE[start + length :]
     try:
-        after = add_missing(damaged, MISSING)
+        after = add_missing(damaged, MISSING).text
     except DriftError:
         return
     assert read_declared(after) is not None

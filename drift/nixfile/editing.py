@@ -43,28 +43,58 @@ if TYPE_CHECKING:
     from drift.nixfile.where import Container
 
 
-def add_missing(text: bytes, suggestion: Suggestion) -> bytes:
+class LeftOut(NamedTuple):
+    """What could not be added for one user, and why."""
+
+    store: bytes
+    user: str
+    paths: tuple[bytes, ...]
+    why: str
+
+
+class Addition(NamedTuple):
+    """The file as it would be, and what of the suggestion is not in it."""
+
+    text: bytes
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def add_missing(text: bytes, suggestion: Suggestion) -> Addition:
     """The file with what no store in it declares yet, in its own layout and with its comments.
 
     Writes impermanence's form, or preservation's into a file that has only that. DriftError, with
-    the line, where the place to add to can't be told without evaluating the file.
+    the line, where the place to add to can't be told without evaluating the file; where that is so
+    for a user's lists alone (`users.${name}`), the others are added.
     """
     declared = read_declared(text)
     option = _option(take_survey(text))
-    wanted = list(_missing(suggestion, declared, _FORMS[option]))
-    # What can't be told is told by the lines of the file as it is.
-    for want in wanted:
-        _add(text, option, suggestion.persist, want)
+    wanted: list[Wanted] = []
+    left_out: list[LeftOut] = []
+    faults: list[DriftError] = []
+    for want in _missing(suggestion, declared, _FORMS[option]):
+        # What can't be told is told by the lines of the file as it is.
+        try:
+            _add(text, option, want)
+        except DriftError as error:
+            if want.user is None:
+                raise
+            faults.append(error)
+            left_out.append(LeftOut(want.store, want.user, want.paths, error.message))
+        else:
+            wanted.append(want)
+    if faults and not wanted:
+        raise faults[0]
     changed = text
     for want in wanted:
-        changed = _add(changed, option, suggestion.persist, want)
-    _confirm(declared, changed, suggestion.persist, wanted)
-    return changed
+        changed = _add(changed, option, want)
+    _confirm(declared, changed, wanted)
+    return Addition(changed, tuple(left_out))
 
 
 class Wanted(NamedTuple):
     """What one list lacks; `user` is None for the system's."""
 
+    store: bytes
     user: str | None
     kind: str
     items: tuple[Item, ...]
@@ -87,7 +117,8 @@ def _option(survey: Survey) -> str:
 
 def _missing(suggestion: Suggestion, declared: Declared, form: Form) -> Iterator[Wanted]:
     """What is neither declared nor below a declared directory, list by list."""
-    homes = {user.name: user.home for user in suggestion.users}
+    stores = [suggestion] if suggestion.cache is None else [suggestion, suggestion.cache]
+    homes = {user.name: user.home for one in stores for user in one.users}
     directories, files = _declared_paths(declared, homes)
 
     def lacks(path: bytes) -> bool:
@@ -95,6 +126,7 @@ def _missing(suggestion: Suggestion, declared: Declared, form: Form) -> Iterator
         return is_utf8(path) and path not in files and directories.isdisjoint(above)
 
     def wanted(
+        store: bytes,
         user: str | None,
         home: bytes,
         default: Owner,
@@ -119,14 +151,16 @@ def _missing(suggestion: Suggestion, declared: Declared, form: Form) -> Iterator
             ),
         ):
             if items:
-                yield Wanted(user, kind, tuple(items), tuple(paths))
+                yield Wanted(store, user, kind, tuple(items), tuple(paths))
 
-    yield from wanted(
-        None, b"", Owner("root", "root", 0o755), suggestion.directories, suggestion.files
-    )
-    for user in suggestion.users:
-        default = Owner(user.name, user.group, 0o755)
-        yield from wanted(user.name, user.home + b"/", default, user.directories, user.files)
+    root = Owner("root", "root", 0o755)
+    for one in stores:
+        yield from wanted(one.persist, None, b"", root, one.directories, one.files)
+        for user in one.users:
+            default = Owner(user.name, user.group, 0o755)
+            yield from wanted(
+                one.persist, user.name, user.home + b"/", default, user.directories, user.files
+            )
 
 
 def _why(suggested: SuggestedDirectory | SuggestedFile) -> str:
@@ -149,7 +183,8 @@ def _declared_paths(
     return frozenset(directories), frozenset(files)
 
 
-def _add(text: bytes, option: str, store: bytes, want: Wanted) -> bytes:
+def _add(text: bytes, option: str, want: Wanted) -> bytes:
+    store = want.store
     survey = take_survey(text)
     refuse_several_modules(survey, option, store)
     layout = Layout(text, parse(text))
@@ -159,14 +194,14 @@ def _add(text: bytes, option: str, store: bytes, want: Wanted) -> bytes:
         crowded = crowded_set(place.node)
         if crowded is None or changed.count(b"\n") == text.count(b"\n"):
             return changed
-        return _add(apply(text, spread(layout, crowded)), option, store, want)
+        return _add(apply(text, spread(layout, crowded)), option, want)
     way = (store,) if want.user is None else (store, b"users", _bytes(want.user))
     container = container_for(survey, option, way)
     known = max(0, container.reached - len(OPTIONS[option]))
     refuse_opaque(survey, option, (*way, want.kind.encode()), known)
     # Beside what the user's other list is spelled like.
     dotted = any((place.store, place.user) == (store, want.user) for place in survey.lists)
-    lines = _binding(container, option, store, want, dotted=dotted)
+    lines = _binding(container, option, want, dotted=dotted)
     return apply(text, add_bindings(layout, container.node, lines, container.after))
 
 
@@ -178,12 +213,10 @@ def _extend(layout: Layout, place: ListPlace, want: Wanted) -> Edit:
     return add(layout, spot.node, want.items)
 
 
-def _binding(
-    container: Container, option: str, store: bytes, want: Wanted, *, dotted: bool
-) -> list[str]:
+def _binding(container: Container, option: str, want: Wanted, *, dotted: bool) -> list[str]:
     """One binding that gives the wanted list from within the container, not indented."""
     names = OPTIONS[option]
-    way = [*names, string(store)]
+    way = [*names, string(want.store)]
     if want.user is not None:
         way += ["users", attribute_name(want.user)]
     rest = way[container.reached :]
@@ -204,12 +237,12 @@ def _deeper(line: str) -> str:
     return STEP + line if line else line
 
 
-def _confirm(before: Declared, changed: bytes, store: bytes, wanted: Sequence[Wanted]) -> None:
+def _confirm(before: Declared, changed: bytes, wanted: Sequence[Wanted]) -> None:
     """What was declared still is, and what was wanted is: else nothing may be written."""
     after = read_declared(changed)
     expected = _all_paths(before)
     for want in wanted:
-        expected |= {(store, want.user, want.kind, path) for path in want.paths}
+        expected |= {(want.store, want.user, want.kind, path) for path in want.paths}
     if _all_paths(after) != expected:
         raise DriftError(
             "drift can't add to this file without changing what it says",
