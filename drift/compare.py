@@ -99,7 +99,14 @@ def _search(
     search = Search(filesystem.fd)
     resources.callback(search.close)
     since = located.base or 0 if located.engine is Engine.GENERATION else 0
-    live_side = Side(search, live, filesystem.subvolumes, since, progress)
+    live_side = Side(
+        search,
+        live,
+        filesystem.subvolumes,
+        since,
+        progress,
+        None if blank is None else blank.id,
+    )
     blank_side = (
         None if blank is None else Side(search, blank, filesystem.subvolumes, since, progress)
     )

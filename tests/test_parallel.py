@@ -63,7 +63,7 @@ def test_what_a_killed_process_leaves_is_read_all_the_same(monkeypatch, tree):
 def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
     search, number = tree
 
-    def take_and_die(_fd, _tree, _since, _pieces, tickets, _memory):
+    def take_and_die(_fd, _shared, tickets, _memory):
         os.read(tickets, 1)
         os._exit(1)
 

@@ -61,14 +61,17 @@ class Search:
         *,
         min_transid: int = 0,
         items: int = 2**32 - 1,
+        zeroed: bool = True,
     ) -> int:
         """Read the items with keys from `first` to `last` (objectid, type, offset) into `buffer`.
 
         Returns how many there are: 0 at the end of the range. Only leaves with a generation of at
-        least `min_transid` are read. DriftError where the user is not root, or the disk fails.
+        least `min_transid` are read. Who goes by the count needs no zeros behind the last item and
+        saves the time by `zeroed` False. DriftError where the user is not root, or the disk fails.
         """
         buffer = self.buffer
-        buffer[self.START : self.START + self.size] = self._zeros
+        if zeroed:
+            buffer[self.START : self.START + self.size] = self._zeros
         SEARCH_ARGS.pack_into(
             buffer, 0,
             tree, first[0], last[0], first[2], last[2], min_transid, ANY,
@@ -92,6 +95,14 @@ class Search:
             raise
         # nr_items, which the kernel sets to the number of items it copied.
         return int.from_bytes(buffer[64:68], "little")
+
+    def item(self, tree: int, key: Key) -> bytes | None:
+        """The payload of the one item with this key, None where there is none."""
+        if not self.fetch(tree, key, key, items=1, zeroed=False):
+            return None
+        length = int.from_bytes(self.buffer[self.START + 28 : self.START + 32], "little")
+        start = self.START + HEADER_SIZE
+        return self.buffer[start : start + length]
 
     def ended(self, position: int) -> bool:
         """Whether an answer that ends at `position` was cut by its range, not by the buffer."""

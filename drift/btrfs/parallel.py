@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import LAST_FREE_OBJECTID
-from drift.btrfs.trees import Columns, highest_inode, read_columns
+from drift.btrfs.trees import (
+    Columns,
+    dismiss_unchanged_directories,
+    highest_inode,
+    read_columns,
+)
 from drift.errors import DriftError
 
 if TYPE_CHECKING:
@@ -31,10 +36,14 @@ def read_tree(
     tree: int,
     since: int,
     *,
+    other: int | None = None,
     progress: Callable[[int], None] | None = None,
     processes: int | None = None,
 ) -> Columns:
     """What `read_columns` gives for all of `tree`, read by as many processes as pay.
+
+    With `other`, the tree it parted from at `since`, directories that were only read are left out
+    of what was touched.
 
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
@@ -42,6 +51,7 @@ def read_tree(
     reached = read_columns(
         search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE
     )
+    _dismiss(search, other, since, columns)
     if reached is None:
         return columns
     if processes is None:
@@ -49,12 +59,41 @@ def read_tree(
     highest = highest_inode(search, tree)
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
-        read_columns(search, tree, since, first=reached, into=columns, progress=progress)
+        rest = Columns()
+        read_columns(search, tree, since, first=reached, into=rest, progress=progress)
+        _dismiss(search, other, since, rest)
+        _append(columns, rest)
         return columns
-    found = _share(search, tree, since, pieces, processes, len(columns.names), progress)
+    work = _Work(tree, since, other, pieces)
+    found = _share(search, work, processes, len(columns.names), progress)
     for index in range(len(pieces)):
         _append(columns, found.pop(index))
     return columns
+
+
+class _Work(NamedTuple):
+    """What the processes share: a tree, and the ranges of inodes to read of it."""
+
+    tree: int
+    since: int
+    other: int | None
+    pieces: list[tuple[int, int]]
+
+    def read(
+        self, search: Search, index: int, progress: Callable[[int], None] | None = None
+    ) -> Columns:
+        first, last = self.pieces[index]
+        piece = Columns()
+        read_columns(
+            search, self.tree, self.since, first=first, last=last, into=piece, progress=progress
+        )
+        _dismiss(search, self.other, self.since, piece)
+        return piece
+
+
+def _dismiss(search: Search, other: int | None, since: int, columns: Columns) -> None:
+    if other is not None and since:
+        dismiss_unchanged_directories(search, other, since, columns)
 
 
 def _pieces(first: int, highest: int) -> list[tuple[int, int]]:
@@ -69,26 +108,24 @@ def _pieces(first: int, highest: int) -> list[tuple[int, int]]:
 
 def _share(
     search: Search,
-    tree: int,
-    since: int,
-    pieces: list[tuple[int, int]],
+    work: _Work,
     processes: int,
     before: int,
     progress: Callable[[int], None] | None,
 ) -> dict[int, Columns]:
     # Each byte in the pipe is a piece; whoever reads it does it. All of them fit in at once.
     tickets, give = os.pipe()
-    os.write(give, bytes(range(len(pieces))))
+    os.write(give, bytes(range(len(work.pieces))))
     os.close(give)
     children = []
+    found: dict[int, Columns] = {}
     try:
         for _ in range(processes - 1):
             memory = os.memfd_create("drift", os.MFD_CLOEXEC)
             pid = os.fork()
             if pid == 0:
-                _work(search.fd, tree, since, pieces, tickets, memory)
+                _work(search.fd, work, tickets, memory)
             children.append((pid, memory))
-        found: dict[int, Columns] = {}
         rows = before
 
         def report(count: int) -> None:
@@ -97,9 +134,7 @@ def _share(
                 progress(before + (rows - before + count) * processes)
 
         while ticket := os.read(tickets, 1):
-            first, last = pieces[ticket[0]]
-            piece = Columns()
-            read_columns(search, tree, since, first=first, last=last, into=piece, progress=report)
+            piece = work.read(search, ticket[0], report)
             rows += len(piece.names)
             found[ticket[0]] = piece
         for pid, memory in children:
@@ -109,26 +144,20 @@ def _share(
         os.close(tickets)
         for _, memory in children:
             os.close(memory)
-    for index, (first, last) in enumerate(pieces):
+    for index in range(len(work.pieces)):
         if index not in found:
-            found[index] = Columns()
-            read_columns(search, tree, since, first=first, last=last, into=found[index])
+            found[index] = work.read(search, index)
     return found
 
 
-def _work(
-    fd: int, tree: int, since: int, pieces: list[tuple[int, int]], tickets: int, memory: int
-) -> None:
+def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
     """Read pieces until there are none, leave them in `memory`, and end this process."""
     status = 1
     try:
         search = Search(fd)
         done = []
         while ticket := os.read(tickets, 1):
-            first, last = pieces[ticket[0]]
-            piece = Columns()
-            read_columns(search, tree, since, first=first, last=last, into=piece)
-            done.append((ticket[0], _sent(piece)))
+            done.append((ticket[0], _sent(work.read(search, ticket[0]))))
         with open(memory, "wb", closefd=False) as file:
             marshal.dump(done, file)
         status = 0
@@ -146,6 +175,7 @@ def _sent(columns: Columns) -> tuple[object, ...]:
         columns.names,
         columns.targets,
         columns.directories,
+        columns.items,
     )
 
 
@@ -159,7 +189,7 @@ def _received(memory: int) -> dict[int, Columns]:
             done = marshal.load(file)
         except (EOFError, ValueError, TypeError):
             return {}
-    for index, (arrays, contents, names, targets, directories) in done:
+    for index, (arrays, contents, names, targets, directories, items) in done:
         piece = Columns()
         for name, content in zip(ARRAYS, arrays, strict=True):
             getattr(piece, name).frombytes(content)
@@ -168,6 +198,7 @@ def _received(memory: int) -> dict[int, Columns]:
         piece.names = names
         piece.targets = targets
         piece.directories = directories
+        piece.items = items
         found[index] = piece
     return found
 
@@ -182,3 +213,4 @@ def _append(columns: Columns, piece: Columns) -> None:
     columns.names += piece.names
     columns.targets.update((rows + row, target) for row, target in piece.targets.items())
     columns.directories.update(piece.directories)
+    columns.items += piece.items

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search, after
 from drift.btrfs.items import (
     DIR_INDEX,
+    DIR_ITEM,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
     INODE,
@@ -51,6 +52,8 @@ MTIME = Struct("<qI")
 # Where the four bits of the mode that name the type lie in OWNER's bytes.
 TYPE_BYTE = 9
 TYPE_BITS = 0xF0
+# The same in a whole inode item.
+MODE_TYPE_BYTE = 53
 SYMLINK_BITS = stat.S_IFLNK >> 8
 DIRECTORY_BITS = stat.S_IFDIR >> 8
 INODE_ITEM_SIZE = 160
@@ -66,8 +69,8 @@ class Columns:
     Inode numbers ascend from row to row. `owners` and `mtimes` hold OWNER and MTIME of each row,
     `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
     twice the length of the names in it. `generations` is filled only where all of a tree is read.
-    `touched` are the older inodes whose item was written since, in ascending order; whether
-    anything about them differs is for the reader to compare.
+    `touched` are the older inodes whose item was written since, in ascending order, with their
+    inode items in `items`; whether anything about them differs is for the reader to compare.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
@@ -80,6 +83,7 @@ class Columns:
     targets: dict[int, bytes] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
+    items: list[bytes] = field(default_factory=list)
 
     def owner(self, row: int) -> tuple[int, int, int]:
         """uid, gid and mode of a row; the mode with its type."""
@@ -108,7 +112,8 @@ class Node:
     """One inode in full.
 
     `extents` are the EXTENT_DATA items without their generation, each behind its file offset: equal
-    extents mean equal bytes. `entries` are a directory's, `links` all names of the inode.
+    extents mean equal bytes. `index` are a directory's DIR_INDEX items, `links` all names of the
+    inode.
     """
 
     inode: int
@@ -125,7 +130,11 @@ class Node:
     xattrs: list[tuple[bytes, bytes]]
     extents: list[bytes]
     inline: bytes | None
-    entries: list[DirEntry]
+    index: list[bytes]
+
+    @property
+    def entries(self) -> list[DirEntry]:
+        return [dir_index(payload) for payload in self.index]
 
     @property
     def is_directory(self) -> bool:
@@ -182,6 +191,7 @@ def read_columns(
                 elif generation <= since and since:
                     current = None
                     touched.append(inode)
+                    columns.items.append(buffer[before + HEADER_SIZE : position])
                 else:
                     current = inode
                     form = owner[TYPE_BYTE] & TYPE_BITS
@@ -259,6 +269,33 @@ def read_columns(
     return resume
 
 
+def dismiss_unchanged_directories(search: Search, other: int, since: int, columns: Columns) -> None:
+    """Leave out of `touched` the directories that were only read since.
+
+    Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
+    where the other tree's item was not written since, and all but atime and transid is equal in
+    both, names and xattrs are as they were at the parting, which is as they are in `other`.
+    """
+    kept, items = array("Q"), []
+    for inode, item in zip(columns.touched, columns.items, strict=True):
+        if item[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
+            theirs = search.item(other, (inode, INODE_ITEM, 0))
+            if (
+                theirs is not None
+                and int.from_bytes(theirs[8:16], "little") < since
+                and _without_atime(item) == _without_atime(theirs)
+            ):
+                continue
+        kept.append(inode)
+        items.append(item)
+    columns.touched, columns.items = kept, items
+
+
+def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    # generation; size to rdev; sequence; ctime, mtime and otime. Not transid, flags and atime.
+    return item[0:8], item[16:64], item[72:80], item[124:160]
+
+
 def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
     if kind == INODE_REF:
         return inode_refs(offset, payload)
@@ -269,7 +306,7 @@ def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterato
     """Yield (directory, its one link) for each of `directories` that exists in `tree`."""
     for directory in directories:
         first, last = (directory, INODE_REF, 0), (directory, INODE_REF, ANY)
-        if not search.fetch(tree, first, last, items=1):
+        if not search.fetch(tree, first, last, items=1, zeroed=False):
             continue
         _, objectid, parent, kind, length = HEADER.unpack_from(search.buffer, search.START)
         if (objectid, kind) != (directory, INODE_REF):
@@ -329,7 +366,7 @@ def _read_range(search: Search, tree: int, wanted: list[int]) -> Iterator[Node]:
         elif kind == XATTR_ITEM:
             node.xattrs += xattrs(payload)
         elif kind == DIR_INDEX:
-            node.entries.append(dir_index(payload))
+            node.index.append(payload)
         elif kind == EXTENT_DATA:
             data = inline_data(payload)
             if data is not None and offset == 0:
@@ -356,7 +393,7 @@ def read_items(
     key = first
     unpack = HEADER.unpack_from
     while True:
-        count = search.fetch(tree, key, last, min_transid=min_transid)
+        count = search.fetch(tree, key, last, min_transid=min_transid, zeroed=False)
         if not count:
             return
         buffer, position = search.buffer, search.START
@@ -365,7 +402,7 @@ def read_items(
             _, objectid, offset, kind, length = unpack(buffer, position)
             start = position + HEADER_SIZE
             position = start + length
-            if chosen is None or (objectid in chosen and kind != 84):
+            if chosen is None or (kind != DIR_ITEM and objectid in chosen):
                 found.append((objectid, kind, offset, buffer[start:position]))
         ended = search.ended(position)
         key = after((objectid, kind, offset))
@@ -397,5 +434,5 @@ def _node(inode: int, payload: bytes) -> Node:
         xattrs=[],
         extents=[],
         inline=None,
-        entries=[],
+        index=[],
     )

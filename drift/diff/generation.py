@@ -639,8 +639,9 @@ def _entries(place: Place) -> dict[bytes, DirEntry]:
     return {} if place.tree is None else place.tree.entries(place.inode)
 
 
-def _names(node: Node) -> list[tuple[bytes, int, bool]]:
-    return sorted(node.entries)
+def _names(node: Node) -> list[bytes]:
+    # Without the transid, which says when the entry was made.
+    return sorted(payload[:17] + payload[25:] for payload in node.index)
 
 
 def _equal(left: Node, right: Node) -> bool:

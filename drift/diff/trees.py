@@ -35,11 +35,12 @@ class Tree:
         tree_id: int,
         since: int,
         progress: Callable[[int], None] | None = None,
+        other: int | None = None,
     ) -> None:
         self.search = search
         self.id = tree_id
         self.since = since
-        self.columns: Columns = read_tree(search, tree_id, since, progress=progress)
+        self.columns: Columns = read_tree(search, tree_id, since, other=other, progress=progress)
         self._runs: dict[int, list[range]] | None = None
         self._kept: dict[int, Node] = {}
         self._entries: dict[int, dict[bytes, DirEntry]] = {}
@@ -134,11 +135,12 @@ class Side:
         subvolumes: Mapping[int, Subvolume],
         since: int,
         progress: Callable[[int], None] | None = None,
+        other: int | None = None,
     ) -> None:
         self._search = search
         self._progress = progress
         self.subvolume = subvolume
-        self.tree = Tree(search, subvolume.id, since, progress)
+        self.tree = Tree(search, subvolume.id, since, progress, other)
         self._trees = {subvolume.id: self.tree}
         # Where each subvolume really is: a snapshot of its parent names it too, but holds a stub.
         self._real = {
@@ -235,5 +237,5 @@ def stub(parent: Node | None) -> Node:
         xattrs=[],
         extents=[],
         inline=None,
-        entries=[],
+        index=[],
     )
