@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.bounds import outcomes
 from bench.contests import Contests
 from bench.disk import Disk, enter_private_mounts, storage
-from bench.report import bounds_table, table
+from bench.report import bounds_table, filled_in, table
 from bench.tools import DRIFT
 from bench.trees import Trees, configure_snapper, make_content, make_trees
 
@@ -74,13 +74,18 @@ def main() -> int:
         except KeyboardInterrupt:
             say("stopped; what was measured so far:")
         profiles = [profile(disk, trees, arguments.profile) for trees in all_trees[-1:]]
-        print(machine(arguments.directory, arguments.runs))
-        print(table(contests.results, contests.checks))
-        print("### Bounds\n")
-        print(bounds_table(outcomes(contests.results)))
-        for failure in dict.fromkeys(contests.failures):
-            print(f"- not measured: {failure}")
-        print("".join(profiles))
+        figures = [
+            machine(arguments.directory, arguments.runs),
+            "### Bounds\n",
+            bounds_table(outcomes(contests.results)),
+            *(f"- not measured: {failure}" for failure in dict.fromkeys(contests.failures)),
+            table(contests.results, contests.checks),
+            *profiles,
+        ]
+    text = "\n".join(figures)
+    print(text)
+    if arguments.into is not None:
+        arguments.into.write_text(filled_in(arguments.into.read_text(), text))
     return 0
 
 
@@ -166,7 +171,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=Path(os.environ.get("TMPDIR", "/var/tmp")),
         help="where the image is kept; cold figures need a disk  [default: $TMPDIR or /var/tmp]",
     )
-    parser.add_argument("--profile", type=int, default=0, metavar="LINES")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="also write the tables between the marks of FILE"
+    )
+    parser.add_argument(
+        "--profile", type=int, default=0, metavar="LINES", help="also show cProfile's top lines"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing on stderr")
     return parser.parse_args(argv)
 

@@ -211,9 +211,20 @@ def test_the_first_run_counts_where_the_cache_is_cold_or_it_is_the_only_one(
         seen.append(watch)
         return Run(took, took, 7, 11 if watch else 0)
 
-    found = measure.measure(["x"], once, 3, first_counts=first_counts)["x"]
+    results: dict[str, Runs] = {}
+    measure.measure(["x"], once, 3, first_counts=first_counts, results=results)
+    found = results["x"]
     assert (found.count, found.peak, found.read) == (expected, 11, 7)
     assert seen == [True] + [False] * (len(seen) - 1)
+
+
+def test_figures_go_between_the_marks_of_a_page():
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.filled_in(page, "new\n") == (
+        f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    )
+    with pytest.raises(ValueError, match="has no place for figures"):
+        report.filled_in("nothing", "new\n")
 
 
 def test_a_run_tells_time_exit_and_output(tmp_path):

@@ -139,9 +139,20 @@ class Contests:
             self.say(f"{key.dataset} {key.count:,} {cache}: {key.tool} {run.seconds:.3f} s")
             return run
 
-        measured = measure.measure(list(by_name), once, self.runs, first_counts=cache == "cold")
-        for name, runs in measured.items():
-            self.results[by_name[name][0]] = runs
+        measured: dict[str, Runs] = {}
+        try:
+            measure.measure(
+                list(by_name),
+                once,
+                self.runs,
+                first_counts=cache == "cold",
+                results=measured,
+            )
+        finally:
+            # Also of a contest that was interrupted.
+            for name, runs in measured.items():
+                if runs.count:
+                    self.results[by_name[name][0]] = runs
 
     def _checked(self, key: Key, tool: Tool) -> bool:
         """Hold the answer against the truth once; False where the tool does not run at all."""

@@ -183,16 +183,17 @@ def measure(
     wanted: int,
     *,
     first_counts: bool,
-) -> dict[str, Runs]:
-    """Measure all of `names`, interleaved; `once(name, watch)` runs one of them.
+    results: dict[str, Runs],
+) -> None:
+    """Measure all of `names` into `results`, interleaved; `once(name, watch)` runs one of them.
 
     The first run of each is watched, tells how many there will be and warms the cache; it counts
     itself with `first_counts`, or where it stays the only one.
     """
-    results = {name: Runs() for name in names}
     counts = {}
     for name in names:
         first = once(name, True)
+        results[name] = Runs()
         results[name].peak, results[name].read = first.peak, first.read
         counts[name] = runs_for(first.seconds, wanted)
         if first_counts or counts[name] == 1:
@@ -200,4 +201,3 @@ def measure(
             counts[name] -= 1
     for name in interleaved(names, counts, max(counts.values(), default=0)):
         results[name].runs.append(once(name, False))
-    return results

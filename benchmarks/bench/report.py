@@ -70,3 +70,16 @@ def bounds_table(outcomes: Sequence[Outcome]) -> str:
 
 def seconds(number: float) -> str:
     return f"{number:.3f}" if number < 1 else f"{number:.2f}" if number < 10 else f"{number:.1f}"
+
+
+BEGIN = "<!-- figures: written by run.py --into -->"
+END = "<!-- end of figures -->"
+
+
+def filled_in(page: str, figures: str) -> str:
+    """`page` with `figures` between its two marks; ValueError where it has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no place for figures: {BEGIN} ... {END}")
+    return f"{before}{begin}\n\n{figures.strip()}\n\n{end}{after}"
