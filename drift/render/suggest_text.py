@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from drift.model import SuggestedDirectory
 from drift.names import printable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drift.model import Owner, SuggestedDirectory, SuggestedFile, Suggestion
+    from drift.model import Owner, SuggestedFile, Suggestion
 
 WIDTH = 80
 
@@ -47,24 +48,27 @@ def _lists(suggestion: Suggestion) -> Iterator[str]:
     if suggestion.files:
         yield _section("files", suggestion.files)
     for user in suggestion.users:
+        name = printable(user.name)
         if user.directories:
-            yield _section(f"users.{user.name}.directories", user.directories)
+            yield _section(f"users.{name}.directories", user.directories)
         if user.files:
-            yield _section(f"users.{user.name}.files", user.files)
+            yield _section(f"users.{name}.files", user.files)
 
 
 def _section(title: str, items: tuple[SuggestedDirectory, ...] | tuple[SuggestedFile, ...]) -> str:
     lines = [title]
     for item in items:
-        lines.append(f"  {shown(item.path)}{_owner(getattr(item, 'owner', None))}")
+        # A file in the lists has no owner of its own, only one of its directory.
+        owner = _owner(item.owner) if isinstance(item, SuggestedDirectory) else ""
+        lines.append(f"  {shown(item.path)}{owner}")
         lines += _wrapped(f"{item.title}: {item.why}", "      ")
     return "\n".join(lines)
 
 
-def _owner(owner: Owner | None) -> str:
-    if owner is None or (owner.user, owner.group, owner.mode) == ("root", "root", 0o755):
+def _owner(owner: Owner) -> str:
+    if (owner.user, owner.group, owner.mode) == ("root", "root", 0o755):
         return ""
-    return f"  ({owner.user}:{owner.group} {owner.mode:04o})"
+    return f"  ({printable(owner.user)}:{printable(owner.group)} {owner.mode:04o})"
 
 
 def _advice(suggestion: Suggestion) -> list[str]:
