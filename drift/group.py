@@ -92,8 +92,8 @@ def _told(entry: Entry) -> Entry:
     if finding.verdict is not Verdict.REVIEW or entry.sole in (None, entry.path):
         return entry
     assert entry.sole is not None
-    name = shown(entry.sole[len(entry.path) :].lstrip(b"/"))
-    return replace(entry, finding=replace(finding, why=f"{finding.why}: holds only {name}"))
+    why = f"{finding.why}: holds only {shown(entry.sole)}"
+    return replace(entry, finding=replace(finding, why=why))
 
 
 def _rank(severity: Severity) -> int:

@@ -268,7 +268,7 @@ def test_the_command_tells_lost_from_kept_the_same_way_every_time():
     for expected in (
         "with root-blank: the live root was made from it\n",
         " /imperm_test/testfile\n",
-        "  /home  subvolume home\n",
+        "  /home       subvolume home\n",
         "  /etc/nixos  bind mount from /persist/etc/nixos\n",
         "  /var/log  1 file, 2.5 kB\n",
         '\n      "/var/lib/nixos"\n',

@@ -93,7 +93,7 @@ def test_entries_of_a_shared_directory_stay_apart(directory):
 
 def test_the_one_file_of_an_unrecognised_directory_is_named():
     (one,) = group([unknown(b"/opt/new", sole=b"/opt/new/a\n/file")], HOMES)
-    assert one.entries[0].finding.why == "why: holds only a\\n/file"
+    assert one.entries[0].finding.why == "why: holds only /opt/new/a\\n/file"
 
 
 @pytest.mark.parametrize(

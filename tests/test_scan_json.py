@@ -60,8 +60,8 @@ def test_the_whole_object():
             }
         ],
         "kept": [
-            {"path": "/home", "by": "subvolume home"},
-            {"path": "/persist", "by": "subvolume persist"},
+            {"path": "/home", "by": "subvolume home", "saved": True},
+            {"path": "/persist", "by": "subvolume persist", "saved": True},
         ],
         "hidden": [{"path": "/var/log", "under": "/var/log", "files": 2, "bytes": 2500}],
         "skipped": [{"path": "/var/bad\udcff", "reason": "the disk gave an error when reading it"}],
