@@ -21,6 +21,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "demo": ("drift.commands.demo", "demo"),
     "diff": ("drift.commands.diff", "diff"),
+    "doctor": ("drift.commands.doctor", "doctor"),
     "explain": ("drift.commands.explain", "explain"),
     "rules": ("drift.commands.rules", "rules"),
     "scan": ("drift.commands.scan", "scan"),
