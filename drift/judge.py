@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from drift.diff.stream import Block
+from drift.diff.stream import Block, Subtree
 from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
 from drift.names import shown
 from drift.places import ancestors, parent_of, shared
@@ -96,6 +96,12 @@ class Judge:
             for paths in (self._known, self._edited, facts.told, facts.declared)
             for path in paths
         }
+        self._above_told = {
+            above
+            for paths in (self._known, self._edited, facts.told, facts.declared)
+            for path in paths
+            for above in ancestors(path)
+        }
         self._places = {b"": Place(start, None, None, None, b"" in self._known_parents)}
         self._start = self._places[b""]
         self._new: dict[bytes, Finding] = {}
@@ -103,11 +109,32 @@ class Judge:
         self._hidden: dict[bytes, _HiddenSum] = {}
         self.counts = {"changed": 0, **{verdict.value: 0 for verdict in Verdict}}
 
-    def feed(self, item: Change | Block) -> None:
+    def feed(self, item: Change | Block | Subtree) -> None:
         if isinstance(item, Block):
             self._feed_block(item)
+        elif isinstance(item, Subtree):
+            self._feed_subtree(item)
         else:
             self._feed_change(item)
+
+    def whole(self, change: Change) -> bool:
+        """Whether everything below a new directory has one and the same finding.
+
+        It is asked ahead of the stream, parents first, and remembers what decides below.
+        """
+        path = change.path
+        directory, _, name = path.rpartition(b"/")
+        above = self._place(directory)
+        if above.under is None and path not in self._covered:
+            self._decide(change, above, name)
+        if path in self._above_told or path in self._above_kept:
+            return False
+        place = self._place(path)
+        if place.under is not None:
+            return True
+        if place.declared is None and place.anchor is None and place.position.rule is None:
+            return False
+        return place.position.final
 
     def entries(self) -> list[Entry]:
         """What was found so far: one entry for each path that a decision speaks for."""
@@ -269,11 +296,7 @@ class Judge:
             for change in block.changes():
                 self._feed_change(change)
             return
-        rule = place.position.rule
-        finding = place.declared or (
-            place.anchor if rule is None else _ruled(rule, directory, place.position.depth)
-        )
-        assert finding is not None
+        finding = self._of_place(place, directory)
         count = len(block.names)
         self._count(finding.verdict, count)
         entry = self._entry(finding)
@@ -282,6 +305,37 @@ class Judge:
         entry.changes += count
         entry.bytes += sum(block.sizes())
         entry.newest = max(entry.newest, block.newest())
+
+    def _feed_subtree(self, subtree: Subtree) -> None:
+        count = subtree.directories + subtree.files
+        if not count:
+            return
+        place = self._place(subtree.path)
+        if place.under is not None:
+            self._count(Verdict.KEPT, count)
+            total = self._hidden.setdefault(place.under, _HiddenSum())
+            total.files += subtree.files
+            total.bytes += subtree.bytes
+            total.newest = max(total.newest, subtree.newest)
+            return
+        finding = self._of_place(place, subtree.path)
+        self._count(finding.verdict, count)
+        entry = self._entry(finding)
+        if subtree.files:
+            entry.sole = None if entry.files else subtree.sole
+        entry.files += subtree.files
+        entry.changes += count
+        entry.bytes += subtree.bytes
+        entry.newest = max(entry.newest, subtree.newest)
+
+    def _of_place(self, place: Place, directory: bytes) -> Finding:
+        """The finding for what nothing else decides in a directory that a finding speaks for."""
+        rule = place.position.rule
+        finding = place.declared or (
+            place.anchor if rule is None else _ruled(rule, directory, place.position.depth)
+        )
+        assert finding is not None
+        return finding
 
     # Sums.
 

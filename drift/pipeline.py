@@ -112,6 +112,7 @@ def scan(
             progress=progress,
             needs_content=judge.needs_content,
             ordered=False,
+            whole=judge.whole,
         ) as stream:
             for item in stream:
                 judge.feed(item)
