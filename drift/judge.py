@@ -236,7 +236,10 @@ class Judge:
                 # It is made again, but empty: what lies in it is new and unknown all the same.
                 self._new[path] = self._unknown(change, "not recognised")
             return _made_again(path, reason)
-        if change.kind is Kind.SUBVOLUME:
+        if change.kind is Kind.SUBVOLUME and change.target is not None:
+            of = shown(change.target)
+            finding = self._unknown(change, f"a snapshot of {of}, which the rollback deletes")
+        elif change.kind is Kind.SUBVOLUME:
             finding = self._unknown(change, "a nested subvolume, which the rollback deletes")
         elif change.status is Status.ADDED:
             finding = self._unknown(change, "not recognised")

@@ -67,7 +67,8 @@ class Change(NamedTuple):
     """One difference between the live root and the blank.
 
     For `D` the values are the blank's, else the live root's. `source` is the old path of an `R`,
-    and `modified` says that its content changed as well. `target` is a symlink's target.
+    and `modified` says that its content changed as well. `target` is a symlink's target, or
+    the subvolume that a snapshot was taken of.
     `replaced` says that a new file took the place of the blank's, as rename() does; only an engine
     that can tell sets it.
     """

@@ -70,6 +70,8 @@ class Seen(NamedTuple):
     kind: Kind
     tree: Tree | None
     place: Place | None
+    # Of a nested snapshot of this side's own that is not looked into: what it was taken of.
+    origin: bytes | None = None
 
 
 class Descend(NamedTuple):
@@ -574,6 +576,11 @@ class Comparison:
         nodes = tree.nodes(entry.objectid for entry in entries if not entry.subvolume)
         for entry in entries:
             if entry.subvolume:
+                if self._whole is not None:
+                    snapshot = self._see_snapshot(tree, place.inode, entry, side)
+                    if snapshot is not None:
+                        seen[entry.name] = snapshot
+                        continue
                 nested = side.nested(tree, place.inode, entry)
                 seen[entry.name] = (
                     Seen(stub(tree.node(place.inode)), Kind.DIRECTORY, None, Place(None, 0))
@@ -585,6 +592,12 @@ class Comparison:
             if node is not None:
                 seen[entry.name] = self._seen(node, tree)
         return seen
+
+    def _see_snapshot(self, tree: Tree, directory: int, entry: DirEntry, side: Side) -> Seen | None:
+        """A read-only snapshot of the side itself, as snapper keeps them: one entry for a sum."""
+        origin = side.origin(tree, directory, entry)
+        node = None if origin is None else side.top_of(entry)
+        return None if node is None else Seen(node, Kind.SUBVOLUME, None, None, origin)
 
     def _see_root(self, tree: Tree, kind: Kind) -> Seen:
         node = tree.node(ROOT)
@@ -706,5 +719,5 @@ def _change(status: Status, path: bytes, seen: Seen) -> Change:
         node.uid,
         node.gid,
         node.mtime,
-        target=node.inline if seen.kind is Kind.SYMLINK else None,
+        target=node.inline if seen.kind is Kind.SYMLINK else seen.origin,
     )

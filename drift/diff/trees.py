@@ -11,6 +11,7 @@ from drift.btrfs.items import (
     Link,
 )
 from drift.btrfs.parallel import read_tree
+from drift.btrfs.subvolumes import relate
 from drift.btrfs.trees import Node, highest_inode, read_links, read_node, read_nodes
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Side:
         self._search = search
         self._progress = progress
         self.subvolume = subvolume
+        self._subvolumes = subvolumes
         self.tree = Tree(search, subvolume.id, since, progress, other)
         self._trees = {subvolume.id: self.tree}
         # Where each subvolume really is: a snapshot of its parent names it too, but holds a stub.
@@ -160,6 +162,25 @@ class Side:
     def trees(self) -> list[int]:
         """The trees that were read so far."""
         return list(self._trees)
+
+    def origin(self, tree: Tree, directory: int, entry: DirEntry) -> bytes | None:
+        """Of which subvolume a nested one is a read-only snapshot, if it is one of this side's own.
+
+        The path from the top level; a source that was deleted shared it with this side's own.
+        """
+        if self._real.get((tree.id, directory, entry.name)) != entry.objectid:
+            return None
+        nested = self._subvolumes[entry.objectid]
+        everything = self._subvolumes.values()
+        if not nested.read_only or relate(self.subvolume, nested, everything).base is None:
+            return None
+        return next(
+            (one.path for one in everything if one.uuid == nested.parent_uuid), self.subvolume.path
+        )
+
+    def top_of(self, entry: DirEntry) -> Node | None:
+        """The top directory of a nested subvolume, without reading its tree."""
+        return read_node(self._search, entry.objectid, ROOT)
 
     def nested_in_own_tree(self) -> list[Link]:
         """Where subvolumes are nested directly in this side's own tree."""
