@@ -295,11 +295,15 @@ def _is_btrfs(located: Located) -> Callable[[os.stat_result], bool]:
     from drift.system.mounts import mount_of
 
     roots = [located.live_directory, located.blank_directory]
-    kinds = {
-        os.stat(root).st_dev: mount_of(located.mounts, root).fstype
-        for root in roots
-        if root is not None
-    }
+    kinds: dict[int, str] = {}
+    for root in roots:
+        if root is None:
+            continue
+        try:
+            kinds[os.stat(root).st_dev] = mount_of(located.mounts, root).fstype
+        except DriftError:
+            # In a chroot no mount may show it; then it counts as no Btrfs.
+            kinds[os.stat(root).st_dev] = ""
     # A subvolume inside has a device number of its own, that no mount point shows.
     btrfs = "btrfs" in kinds.values()
     return lambda found: kinds.get(found.st_dev, "btrfs" if btrfs else "") == "btrfs"

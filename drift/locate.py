@@ -74,17 +74,26 @@ def locate(
     directory = _directory(live, f"the live root {shown(live)}", "give --live a mounted root")
     mounts = read_mounts()
     blank_directory = _as_directory(blank)
-    mount = mount_of(mounts, directory)
-    problem = _why_not_searched(directory, mount)
-    if problem is None and blank_directory is not None:
+    mount, problem = _mount(directory, mounts)
+    if mount is not None and problem is None:
+        problem = _why_not_searched(directory, mount)
+    if mount is not None and problem is None and blank_directory is not None:
         problem = _why_not_same(blank_directory, mount, mounts)
-    if problem is not None:
-        if blank_directory is None and not _is_none(blank):
+    if mount is None or problem is not None:
+        if problem is not None and blank_directory is None and not _is_none(blank):
             raise problem
         if engine == "walk" or (engine == "auto" and explicit_live):
             return _walk(directory, blank_directory, mounts)
+        assert problem is not None
         raise problem
     return _btrfs(directory, blank, blank_directory, engine, mount, mounts)
+
+
+def _mount(directory: bytes, mounts: Sequence[Mount]) -> tuple[Mount | None, DriftError | None]:
+    try:
+        return mount_of(mounts, directory), None
+    except DriftError as error:
+        return None, error
 
 
 def _btrfs(

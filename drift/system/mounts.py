@@ -102,7 +102,11 @@ def path_inside(mount: Mount, path: bytes) -> bytes:
 def mounts_below(mounts: Sequence[Mount], live: bytes) -> list[MountPoint]:
     """Every visible mount point strictly below the live root mounted at `live`, sorted by path."""
     table = _Table(mounts)
-    root = table.mount_of(live)
+    try:
+        root = table.mount_of(live)
+    except DriftError:
+        # In a chroot the mount that shows it may be out of sight; then those below it are as well.
+        return []
     visible = [
         mount
         for mount in mounts
