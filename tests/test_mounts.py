@@ -457,7 +457,7 @@ def test_one_device_of_several_is_enough(lab, namespace):
 def test_an_old_kernel_takes_the_way_of_the_namespace(lab, monkeypatch):
     make_root(lab)
 
-    def missing(device):
+    def missing(device, *, writable):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(private_mount, "_open_detached", missing)
