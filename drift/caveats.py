@@ -43,6 +43,10 @@ FILLED = (
     "NixOS puts files of its own here, which a bind mount of the whole would hide:"
     " persist what is yours in it by name"
 )
+STORE_ON_ROOT = (
+    "persistent storage lies on the root itself, so the reboot deletes it as well:"
+    " it has to be a subvolume that is mounted here"
+)
 REPLACED = (
     "its program replaces this file when it saves, which fails on a bind mount and undoes a link:"
     " let the program keep it in a directory of its own, and persist that"

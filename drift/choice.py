@@ -9,9 +9,10 @@ from drift import caveats
 from drift.caveats import Wanted
 from drift.model import Advice, Entry, Kind, Status, Verdict
 from drift.places import PRIVATE, ancestors, parent_of, private_twin
+from drift.system.mounts import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from drift.live_root import LiveRoot
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class Choice:
     """Collects what to persist, and what to say where that can't be done."""
 
-    def __init__(self, root: LiveRoot) -> None:
+    def __init__(self, root: LiveRoot, stores: Collection[bytes]) -> None:
         self.root = root
+        self.stores = stores
         self.wanted: list[Wanted] = []
         self.advice: set[Advice] = set()
 
@@ -36,7 +38,7 @@ class Choice:
     def place(self, entry: Entry) -> None:
         """Decide what keeps the entry: itself, a directory above it, or only advice."""
         path, root = entry.path, self.root
-        if root.is_kept(path) or is_stub(entry, root):
+        if root.is_kept(path) or is_stub(entry, root) or self.is_stores(entry):
             return
         if entry.status is Status.DELETED:
             self.say(path, caveats.DELETED)
@@ -57,6 +59,16 @@ class Choice:
         else:
             self.advise(entry)
             self._want(entry)
+
+    def is_stores(self, entry: Entry) -> bool:
+        """Whether it is a store, in one, or what holds one: said, as a store can't hold itself."""
+        for store in self.stores:
+            if self.root.is_kept(store):
+                continue
+            if within(entry.path, store) or within(store, entry.path):
+                self.say(store, caveats.STORE_ON_ROOT)
+                return True
+        return False
 
     def _take_private_twin(self, entry: Entry) -> bool:
         """A DynamicUser= service's directory is only a link: take what it points to."""

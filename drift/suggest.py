@@ -47,7 +47,7 @@ def suggest(
     unless `all_entries` is set. Everything is ordered by severity of the service, service and path.
     """
     root = LiveRoot(groups, accounts, kept, parent_owner, names_in)
-    choice = Choice(root)
+    choice = Choice(root, [store for store in (persist, cache) if store is not None])
     review: list[Entry] = []
     for entry in (entry for group in groups for entry in group.entries):
         match entry.finding.verdict:
@@ -55,6 +55,8 @@ def suggest(
                 choice.place(entry)
             case Verdict.REVIEW if all_entries:
                 choice.place(entry)
+            case Verdict.REVIEW if root.is_kept(entry.path) or choice.is_stores(entry):
+                pass
             case Verdict.REVIEW:
                 review.append(entry)
                 choice.advise(entry)
@@ -67,8 +69,7 @@ def suggest(
     left = [
         _with_owner(entry, root)
         for entry in review
-        if not root.is_kept(entry.path)
-        and entry.path not in directories
+        if entry.path not in directories
         and directories.isdisjoint(ancestors(entry.path))
         and not is_stub(entry, root)
     ]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from drift.model import SuggestedDirectory
 from drift.names import printable, shown
+from drift.render.next_steps import next_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drift.model import Owner, SuggestedFile, Suggestion
+    from drift.situation import Situation
 
 WIDTH = 80
 
@@ -19,11 +21,17 @@ WIDTH = 80
 def render(suggestion: Suggestion) -> str:
     """Everything to add, in the order of the lists, with owner, mode and reason."""
     parts = list(_lists(suggestion))
+    second = [] if suggestion.cache is None else list(_lists(suggestion.cache))
     if not parts:
         head = f"Nothing to add to environment.persistence.{_quoted(suggestion.persist)}."
     else:
         head = f"To add to environment.persistence.{_quoted(suggestion.persist)}:"
     parts.insert(0, head)
+    if suggestion.cache is not None and second:
+        parts += [
+            f"To add to environment.persistence.{_quoted(suggestion.cache.persist)}:",
+            *second,
+        ]
     if suggestion.review:
         lines = ["For you to look at, not suggested (--all does):"]
         for entry in suggestion.review:
@@ -34,11 +42,11 @@ def render(suggestion: Suggestion) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def notes(suggestion: Suggestion, *, with_advice: bool) -> str:
+def notes(suggestion: Suggestion, *, with_advice: bool, situation: Situation | None = None) -> str:
     """What stderr says beside a suggestion: advice where the form has no room for it, next steps."""
     parts = _advice(suggestion) if with_advice else []
-    if suggestion.directories or suggestion.files or suggestion.users:
-        parts.append(_next_steps(suggestion))
+    if steps := next_steps(suggestion, situation):
+        parts.append(steps)
     return "".join(f"\n{part}\n" for part in parts)
 
 
@@ -79,29 +87,6 @@ def _advice(suggestion: Suggestion) -> list[str]:
         lines.append(f"  {shown(advice.path)}")
         lines += _wrapped(advice.say, "      ")
     return ["\n".join(lines)]
-
-
-def _next_steps(suggestion: Suggestion) -> str:
-    store = shown(suggestion.persist)
-    return "\n".join(
-        [
-            "Next:",
-            *_steps(
-                f"Copy the data into {store} first: listing a path moves nothing, it mounts an"
-                " empty directory over the data, and the reboot deletes it.",
-                "Add the entries, then run nixos-rebuild boot and reboot. Not switch: files that"
-                " exist already make the activation fail.",
-                "After the reboot, look that everything listed is mounted and has its data.",
-            ),
-        ]
-    )
-
-
-def _steps(*steps: str) -> Iterator[str]:
-    for number, step in enumerate(steps, 1):
-        yield from textwrap.wrap(
-            step, WIDTH, initial_indent=f"  {number}. ", subsequent_indent="     "
-        )
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
