@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # On the top level, beside the live root: drift-save-snapshot-256, with the subvolume's id.
 PREFIX = b"drift-save-snapshot-"
-_NAME = re.compile(re.escape(PREFIX) + rb"\d+")
+SNAPSHOT_NAME = re.compile(re.escape(PREFIX) + rb"\d+")
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def remove_leftovers(top: int) -> list[bytes]:
     found = sorted(
         subvolume.path
         for subvolume in btrfs.list_subvolumes(top).values()
-        if _NAME.fullmatch(subvolume.path)
+        if SNAPSHOT_NAME.fullmatch(subvolume.path)
         and subvolume.read_only
         and subvolume.parent_uuid != btrfs.NO_UUID
     )
