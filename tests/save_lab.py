@@ -49,7 +49,7 @@ def whole(path):
             node.gid,
             node.mtime,
             node.content,
-            {key: value for key, value in node.xattrs.items() if not key.startswith(b"btrfs.")},
+            sorted(item for item in node.xattrs.items() if not item[0].startswith(b"btrfs.")),
         )
         for name, node in read_tree(os.fsencode(path)).items()
     }
