@@ -101,6 +101,14 @@ def test_scan_is_held_to_its_counts(output, expected):
     assert answers.check_counts(truth("A a", "M b"), output) == expected
 
 
+def test_scan_may_count_what_only_reading_could_tell():
+    known = truth("A a", "M b")
+    known.rewritten = 1
+    said = b'{"counts": {"changed": %d, "review": %d}, "skipped": []}'
+    assert answers.check_counts(known, said % (3, 3)).exact
+    assert answers.check_counts(known, said % (4, 4)) == answers.Check(2, 0, 1)
+
+
 def test_a_tool_may_name_what_differs_in_times_alone_and_both_names_of_a_rename_count():
     known = truth("M d/a", "R old d/new", "D gone")
     known.times.add("/touched")

@@ -172,12 +172,14 @@ class Change(NamedTuple):
 class Truth:
     """What a comparison must say: lines as `drift diff` prints them, without order.
 
-    `times` are the paths about which only times differ: a tool may name them or not.
+    `times` are the paths about which only times differ: a tool may name them or not. `rewritten`
+    counts the files that were written again with the same bytes, which only reading can tell.
     """
 
     lines: set[str] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     times: set[str] = field(default_factory=set)
+    rewritten: int = 0
 
     def add(self, status: str, path: str, source: str = "") -> None:
         self.lines.add(f"R\t/{source}\t/{path}" if source else f"{status}\t/{path}")
@@ -318,6 +320,7 @@ def _act_on_file(
     acts.append(Change(act, path, entry.size, entry.seed if act is Act.REWRITE else -number, new))
     if act in (Act.TOUCH, Act.REWRITE):
         truth.times.add(f"/{path}")
+        truth.rewritten += act is Act.REWRITE
     elif act is Act.RENAME:
         truth.add("R", new, path)
     else:
