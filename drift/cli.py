@@ -24,8 +24,10 @@ COMMANDS = {
     "doctor": ("drift.commands.doctor", "doctor"),
     "explain": ("drift.commands.explain", "explain"),
     "rules": ("drift.commands.rules", "rules"),
+    "save": ("drift.commands.save", "save"),
     "scan": ("drift.commands.scan", "scan"),
     "suggest": ("drift.commands.suggest", "suggest"),
+    "verify": ("drift.commands.verify", "verify"),
 }
 
 
