@@ -36,12 +36,14 @@ def with_unit_rules(book: RuleBook, rules: Iterable[Rule]) -> RuleBook:
 
 
 def _knows_more(rule: Rule, book: RuleBook) -> bool:
-    if rule.verdict is not Verdict.PERSIST:
-        return False
     kind = Kind.FILE if rule.kind is RuleKind.FILE else Kind.DIRECTORY
     decision = book.decide(rule.pattern.encode(errors="surrogateescape"), kind)
     return (
-        decision is not None and decision.rule.layer is Layer.SHIPPED and decision.anchor in SHARED
+        decision is not None
+        and decision.rule.layer is Layer.SHIPPED
+        and decision.anchor in SHARED
+        # What is kept whole on purpose, like all logs, gets no holes.
+        and rule.verdict in (Verdict.PERSIST, decision.rule.verdict)
     )
 
 
