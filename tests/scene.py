@@ -154,6 +154,9 @@ class Scene:
         write_all(fd, content)
 
     def read(self, path: bytes) -> bytes:
+        """The bytes of a regular file: opening a fifo would wait for its writer."""
+        if not stat.S_ISREG(os.lstat(self.at(path)).st_mode):
+            raise NothingSuitableError
         with open(self.open(path, os.O_RDONLY | os.O_NOATIME), "rb", closefd=False) as file:
             return file.read()
 
