@@ -71,10 +71,11 @@ def _about_stores(situation: Situation) -> Iterator[str]:
 
 def _copy(stores: Sequence[bytes], situation: Situation | None) -> str:
     text = (
-        f"Copy the data into {' and '.join(map(shown, stores))} first, with drift save: listing a"
-        " path moves nothing, it mounts an empty directory over the data, and the reboot deletes"
-        " it."
+        f"Copy the data into {shown(stores[0])} first, with drift save: listing a path moves"
+        " nothing, it mounts an empty directory over the data, and the reboot deletes it."
     )
+    if len(stores) > 1:
+        text += f" Caches for {shown(stores[1])}: by hand, with cp -a, or not at all."
     if situation is None:
         return text
     if situation.unsaved:
