@@ -117,7 +117,12 @@ def scan(
             for item in stream:
                 judge.feed(item)
         entries = judge.entries()
-        complete(entries, lambda path: lstat(root, path))
+        groups = group(
+            (entry for entry in entries if entry.finding.verdict is not Verdict.KEPT), homes
+        )
+        complete(
+            (entry for one in groups for entry in one.entries), lambda path: lstat(root, path)
+        )
         report = Report(
             live=located.live,
             blank=located.blank,
@@ -125,9 +130,7 @@ def scan(
             lineage=located.lineage,
             base_generation=located.base,
             counts=judge.counts,
-            groups=group(
-                (entry for entry in entries if entry.finding.verdict is not Verdict.KEPT), homes
-            ),
+            groups=groups,
             kept=persistence.kept,
             hidden=judge.hidden(),
             skipped=_without_repeats(skipped),
