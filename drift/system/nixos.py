@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.model import Kind, Skipped
-from drift.system.etc_trees import STATIC, find_etc_trees
+from drift.system.etc_trees import find_etc_trees
 from drift.system.fstab import read_fstab
 from drift.system.home_manager import read_home_links
 from drift.system.rooted import Rooted
@@ -65,7 +65,10 @@ class Regenerated:
 
 
 def read_regenerated(root: bytes) -> Regenerated:
-    """Read the running and the next system of the root at the directory `root`."""
+    """Read the running and the next system of the root at the directory `root`.
+
+    Where its /nix is not mounted, less is known and more is left for review; nothing goes unread.
+    """
     rooted = Rooted(root)
     found = find_etc_trees(rooted)
     trees = found.all
@@ -74,8 +77,6 @@ def read_regenerated(root: bytes) -> Regenerated:
     )
     known: dict[bytes, tuple[Known, ...]] = {path: (entry,) for path, entry in _FIXED.items()}
     edited: dict[bytes, str] = {}
-    if found.running is None and _target(rooted, STATIC) is not None:
-        skipped.append(Skipped(STATIC, "it leads nowhere: is this root's /nix mounted?"))
     sources = [
         *(_from_etc(rooted, tree) for tree in trees),
         _from_tmpfiles(rooted, lines),
