@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize
 
 from drift.live_root import is_dynamic
-from drift.model import Advice, Finding, Kind, Owner
+from drift.model import Advice, Finding, Kind, Owner, Severity
 from drift.names import exact, shown
-from drift.places import PRIVATE, ancestors, in_private
+from drift.places import PRIVATE, ancestors, cached, in_private
 from drift.system.mounts import within
 
 if TYPE_CHECKING:
@@ -78,11 +78,16 @@ def not_private(twin: bytes) -> str:
     )
 
 
-def about(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterator[Advice]:
-    """Everything that could surprise whoever pastes the suggestion."""
+def about(
+    wanted: Sequence[Wanted], root: LiveRoot, persist: bytes, *, one_store: bool = True
+) -> Iterator[Advice]:
+    """Everything that could surprise whoever pastes the suggestion.
+
+    `persist` is where it goes; `one_store` says that caches have no store of their own.
+    """
     for want in wanted:
         for say in (
-            _size(want, persist),
+            _size(want, persist, movable=one_store and is_cache(want, root)),
             _owner(want),
             _name(want),
             _openness(want, root),
@@ -95,10 +100,16 @@ def about(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterator[
 _SURPRISING = 1 << 30
 
 
-def _size(want: Wanted, persist: bytes) -> str | None:
+def _size(want: Wanted, persist: bytes, *, movable: bool) -> str | None:
     if want.bytes <= _SURPRISING:
         return None
-    return f"{naturalsize(want.bytes, binary=True)}: {shown(persist)} needs room for it"
+    text = f"{naturalsize(want.bytes, binary=True)}: {shown(persist)} needs room for it"
+    return text + ("; as a cache it can go to a second store, with --cache PATH" * movable)
+
+
+def is_cache(want: Wanted, root: LiveRoot) -> bool:
+    """Rules call a cache in name only, or one that takes more than time to lose, at least normal."""
+    return want.finding.severity is Severity.LOW and cached(want.path, root.people)
 
 
 def _owner(want: Wanted) -> str | None:

@@ -188,9 +188,13 @@ _TEMPORARY = (
 
 def temporary_beside(name: bytes, names: Iterable[bytes]) -> bytes | None:
     """The first of `names` that looks like a file which is to be renamed to `name`."""
+    # Most directories have none that even contains the name.
+    candidates = sorted(other for other in names if name in other and other != name)
+    if not candidates:
+        return None
     quoted = re.escape(name)
     pattern = re.compile(_TEMPORARY % ((quoted,) * 4))
-    for other in sorted(names):
+    for other in candidates:
         found = pattern.fullmatch(other)
         if found is not None and all(_is_random(part) for part in found.groups() if part):
             return other

@@ -88,7 +88,7 @@ def private_twin(path: bytes) -> bytes | None:
     return None
 
 
-def is_cache(path: bytes, homes: Iterable[bytes]) -> bool:
+def cached(path: bytes, homes: Iterable[bytes]) -> bool:
     """Whether `path` lies where programs keep what they could make or fetch again."""
     if path.startswith(b"/var/cache/") or b"cache" in path.rpartition(b"/")[2].lower():
         return True

@@ -18,7 +18,7 @@ from drift.model import (
     UserSuggestion,
     Verdict,
 )
-from drift.places import ancestors, is_cache, parent_of
+from drift.places import ancestors, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -73,24 +73,20 @@ def suggest(
         and directories.isdisjoint(ancestors(entry.path))
         and not is_stub(entry, root)
     ]
-    caches = [] if cache in (None, persist) else [want for want in wanted if _is_cache(want, root)]
-    cached = {want.path for want in caches}
-    others = [want for want in wanted if want.path not in cached]
+    one_store = cache in (None, persist)
+    caches = [] if one_store else [want for want in wanted if caveats.is_cache(want, root)]
+    moved = {want.path for want in caches}
+    others = [want for want in wanted if want.path not in moved]
     advice = {
         *choice.advice,
-        *caveats.about(others, root, persist),
+        *caveats.about(others, root, persist, one_store=one_store),
         *caveats.renumbering(wanted, root),
     }
     if cache is None or not caches:
         return _ordered(others, left, advice, root, persist)
-    advice.update(caveats.about(caches, root, cache))
+    advice.update(caveats.about(caches, root, cache, one_store=False))
     second = _ordered(caches, (), (), root, cache)
     return replace(_ordered(others, left, advice, root, persist), cache=second)
-
-
-def _is_cache(want: Wanted, root: LiveRoot) -> bool:
-    """Rules call a cache in name only, or one that takes more than time to lose, at least normal."""
-    return want.finding.severity is Severity.LOW and is_cache(want.path, root.people)
 
 
 def _without_nested(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -402,6 +402,15 @@ def test_caches_worth_keeping_go_to_a_second_store():
 def test_without_a_second_store_caches_go_where_all_goes(cache):
     made = suggestion(*CACHES, cache=cache)
     assert made.cache is None
+    assert said(made) == {
+        (
+            b"/var/cache/ccache",
+            (
+                "5.0 GiB: /persist needs room for it; as a cache it can go to a second store,"
+                " with --cache PATH"
+            ),
+        )
+    }
     assert len(lists(made)["directories"]) == 3
 
 

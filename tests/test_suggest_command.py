@@ -13,6 +13,7 @@ from nix_lab import check_module, parse
 
 from drift.cli import cli
 from drift.errors import DriftError, UsageError
+from drift.system import programs
 
 GUIDE = (Path(__file__).parent / "nix" / "styles" / "guide.nix").read_bytes()
 PASSWD = """\
@@ -245,6 +246,28 @@ def test_a_file_that_can_not_be_understood_is_left_alone(machine, file, tmp_path
     assert caught.value.message == f"{file}: {message}"
     assert file.read_text() == text
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_nix_does_not_take_is_not_written(machine, file, monkeypatch):
+    answers = iter([0, 1])
+    monkeypatch.setattr(
+        programs, "run", lambda *_, **__: programs.Completed(next(answers), b"", b"error")
+    )
+    with pytest.raises(DriftError) as caught:
+        machine.run("--into", str(file), "--write")
+    assert caught.value.message == (
+        "Nix does not take what drift would write, so nothing was written"
+    )
+    assert file.read_bytes() == GUIDE
+
+
+def test_without_nix_it_is_written_all_the_same(machine, file, monkeypatch):
+    def missing(*_, **__):
+        raise DriftError("nix-instantiate is not installed")
+
+    monkeypatch.setattr(programs, "run", missing)
+    machine.run("--into", str(file), "--write")
+    assert file.read_bytes() != GUIDE
 
 
 @pytest.mark.parametrize(
