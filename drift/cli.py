@@ -23,6 +23,7 @@ COMMANDS = {
     "diff": ("drift.commands.diff", "diff"),
     "doctor": ("drift.commands.doctor", "doctor"),
     "explain": ("drift.commands.explain", "explain"),
+    "lost": ("drift.commands.lost", "lost"),
     "rules": ("drift.commands.rules", "rules"),
     "save": ("drift.commands.save", "save"),
     "scan": ("drift.commands.scan", "scan"),

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 class Standing(StrEnum):
     BACK = "back as it was saved"
-    CHANGED = "back, and changed since by what uses it"
-    WAITING = "saved, and comes into place with the next boot"
+    CHANGED = "back, changed since by what uses them"
+    WAITING = "saved, waiting for the next boot"
     # Problems from here on.
-    NOT_IN_PLACE = "in the store, but the live system does not show it"
+    NOT_IN_PLACE = "in the store, but not in place on the live system"
     OTHER_OWNER = "back with another owner or mode"
     DAMAGED = "not what was saved"
     MISSING = "missing"

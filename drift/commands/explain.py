@@ -13,7 +13,7 @@ from drift.commands import options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drift.rulebook import Decision
+    from drift.rulebook import Decision, RuleBook
 
 
 @click.command(
@@ -27,12 +27,21 @@ Examples:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @options.rules
-def explain(paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...]) -> None:
+@click.option(
+    "--live",
+    type=options.BytesPath(),
+    default=b"/",
+    metavar="PATH",
+    help="The root whose units and users count, wherever it is mounted.  [default: /]",
+)
+def explain(
+    paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...], live: bytes
+) -> None:
     """Tell which rule decides about each PATH, and why.
 
     A relative PATH or one that starts with ~/ is below a user's home. A slash at the end says
     that PATH is a directory. With - the paths are read from stdin, one a line. No root and no
-    Btrfs is needed, and the path need not exist.
+    Btrfs is needed, and the path need not exist. On NixOS, what units say counts below the rules.
     """
     from drift.rulebook import load, rule_sources
     from drift.rulebook.book import DEFAULT_HOMES
@@ -40,12 +49,26 @@ def explain(paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...])
 
     book = load(rule_sources(rule_paths, os.environ), os.environ)
     homes = {*DEFAULT_HOMES, os.fsencode(os.environ.get("HOME", ""))}
+    book = _with_units(book, os.path.realpath(live))
     answers = []
     for text in _read_paths(paths):
         path, kind = read_path(text)
         decision = book.decide(path, kind, homes)
         answers.append(_as_json(text, decision) if as_json else _as_text(text, decision))
     click.echo("".join(answers), nl=False)
+
+
+def _with_units(book: RuleBook, root: bytes) -> RuleBook:
+    """`book` with what the units of a NixOS root say; elsewhere they are another system's."""
+    from drift.system.etc_trees import find_etc_trees
+    from drift.system.rooted import Rooted
+
+    if find_etc_trees(Rooted(root)).running is None:
+        return book
+    from drift.system.accounts import read_accounts
+    from drift.unit_rules import unit_rules, with_unit_rules
+
+    return with_unit_rules(book, unit_rules(root, read_accounts(root), os.environ).rules)
 
 
 def _read_paths(given: tuple[str, ...]) -> list[str]:

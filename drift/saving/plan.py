@@ -138,7 +138,7 @@ def reason(error: OSError) -> str:
     """What an error of the system means for an entry, in a few words."""
     match error.errno:
         case errno.ENOENT:
-            return "there is no such path in the live root"
+            return "there is no such path"
         case errno.ELOOP | errno.ENOTDIR:
             return "one of its parent directories is no directory"
         case errno.ENOSPC | errno.EDQUOT:

@@ -7,6 +7,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from drift.btrfs.items import kind_of
 from drift.diff.content import digest
 from drift.model import Kind
 from drift.saving.records import difference, record
@@ -122,3 +123,13 @@ def _digest(place: Place, expected: os.stat_result, from_disk: bool) -> bytes:
         return digest(fd)
     finally:
         os.close(fd)
+
+
+def kind_and_owner(tree: Tree, path: bytes) -> tuple[Kind, int, int, int] | None:
+    """Kind, uid, gid and mode of what is at `path`, None where there is nothing."""
+    try:
+        with tree.place(path) as place:
+            found = place.status()
+    except OSError:
+        return None
+    return kind_of(found.st_mode), found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
