@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
+from click.testing import CliRunner
 from nixos_root import NixosRoot
 
 from drift import unit_rules
+from drift.cli import cli
 from drift.model import Kind, Severity, Verdict
 from drift.rulebook import Layer, Rule, RuleBook, RuleKind
 from drift.system.accounts import read_accounts
@@ -135,4 +138,13 @@ def test_units_with_nothing_to_say_are_passed_over_and_drop_ins_heard(tmp_path):
     assert [one.pattern for one in read(made, None).rules] == [
         "/var/lib/quiet",
         "/var/lib/app-home",
+    ]
+
+
+def test_explain_names_the_unit_that_decides(root):
+    arguments = ["explain", "--json", "--live", os.fsdecode(root.bytes), "/var/lib/one/data"]
+    done = CliRunner().invoke(cli, [*arguments, "/var/lib/tailscale/x"])
+    assert [json.loads(line)["rule"].partition(":")[0] for line in done.stdout.splitlines()] == [
+        "unit one.service",
+        "rules/tailscale.toml",
     ]
