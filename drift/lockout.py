@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import re
 from contextlib import ExitStack
@@ -104,7 +102,7 @@ def _fate(
 ) -> Fate:
     if older is not None and (users is None or users.mutable):
         # What the blank brings back, activation leaves alone.
-        if _same(older.secret, line.secret):
+        if older.secret == line.secret:
             return Fate.KEPT
         return Fate.OLDER if older.usable else Fate.LOCKED
     if users is None:
@@ -118,18 +116,14 @@ def _fate(
         content = read_hash[login.file]
         if content is None:
             return Fate.FILE_LOST
-        return Fate.KEPT if _same(content, line.secret) else Fate.DECLARED
+        return Fate.KEPT if content == line.secret else Fate.DECLARED
     if login.secret is not None:
-        if _same(login.secret, line.secret):
+        if login.secret == line.secret:
             return Fate.KEPT
         return Fate.DECLARED if Line(login.secret, b"").usable else Fate.LOCKED
     if login.in_clear:
         return Fate.KEPT if line.by_activation else Fate.DECLARED
     return Fate.LOCKED
-
-
-def _same(one: bytes, other: bytes) -> bool:
-    return hmac.compare_digest(one, other)
 
 
 def finding_of(fates: Mapping[str, Fate]) -> Finding | None:
@@ -211,6 +205,8 @@ def read_users(rooted: Rooted) -> Users | None:
 
 def parse_users(text: bytes, mutable: bool | None = None) -> Users | None:
     """What users-groups.json says; None where it is something else."""
+    import json
+
     try:
         decoded = json.loads(text)
         known = decoded["mutableUsers"] if mutable is None else mutable
