@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from drift.rulebook import Position, Rule
     from drift.system.mounts import MountPoint
 
+# What decided where nothing else did.
+UNRECOGNISED = "heuristic: unrecognised"
 # Directory states kept for the next change; changes come directory by directory.
 STATES_KEPT = 8192
 
@@ -137,8 +139,23 @@ class Judge:
         return place.position.final
 
     def entries(self) -> list[Entry]:
-        """What was found so far: one entry for each path that a decision speaks for."""
-        return list(self._entries.values())
+        """What was found, once all is fed: one entry for each path that a decision speaks for.
+
+        An unknown directory that holds nothing but what other entries speak for is no loss.
+        """
+        entries = list(self._entries.values())
+        above = {place for entry in entries for place in ancestors(entry.path)}
+        for entry in entries:
+            if (
+                entry.finding.rule == UNRECOGNISED
+                and not entry.files
+                and entry.kind is Kind.DIRECTORY
+                and entry.path in above
+            ):
+                self.counts[Verdict.REVIEW] -= entry.changes
+                self.counts[Verdict.REGENERATED] += entry.changes
+                entry.finding = _made_again(entry.path, "a directory for what lies in it")
+        return entries
 
     def hidden(self) -> list[Hidden]:
         return [
@@ -269,7 +286,7 @@ class Judge:
                     path,
                 )
         return Finding(
-            service, title, Verdict.REVIEW, Severity.NORMAL, why, "heuristic: unrecognised", path
+            service, title, Verdict.REVIEW, Severity.NORMAL, why, UNRECOGNISED, path
         )
 
     def _into_store(self, path: bytes, target: bytes) -> Finding | None:

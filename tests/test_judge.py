@@ -285,6 +285,21 @@ def test_a_rule_inside_an_unknown_directory_still_speaks(book):
     ]
 
 
+def test_an_unknown_directory_with_nothing_of_its_own_is_no_loss(book):
+    judge = judged(
+        book,
+        change("A", b"/opt/unknown", "directory"),
+        change("A", b"/opt/unknown/known"),
+        change("A", b"/opt/empty", "directory"),
+    )
+    assert [entry[:2] + entry[4:] for entry in told(judge)] == [
+        (b"/opt/empty", "review", 1),
+        (b"/opt/unknown", "regenerated", 1),
+        (b"/opt/unknown/known", "persist", 1),
+    ]
+    assert judge.counts["review"] == judge.counts["regenerated"] == judge.counts["persist"] == 1
+
+
 def test_what_lies_in_a_directory_that_is_made_again_is_not(book):
     judge = judged(
         book,
