@@ -199,13 +199,24 @@ def _parents(wanted: Sequence[Wanted], root: LiveRoot, persist: bytes) -> Iterat
             owner = Owner("root", "root", 0o700)
         if owner == Owner("root", "root", 0o755):
             continue
+        stored = persist.rstrip(b"/") + directory
+        why = (
+            f"unless {shown(stored)} exists, impermanence makes it root:root 0755 and this one too"
+        )
+        if (ids := root.directory_ids(stored)) is not None:
+            there = root.owner(directory, ids)
+            if there == owner:
+                continue
+            why = (
+                f"{shown(stored)} is {there.user}:{there.group} {there.mode:04o}, and impermanence"
+                " makes this one the same"
+            )
         command = shlex.join(
             ["install", "-d", "-m", f"{owner.mode:04o}", "-o", owner.user, "-g", owner.group]
         )
         yield Advice(
             directory,
-            f"unless {shown(persist + directory)} exists, impermanence makes it root:root 0755 and"
-            f" this one too: first run {command} {shlex.quote(exact(persist + directory))}",
+            f"{why}: first run {command} {shlex.quote(exact(stored))}",
         )
 
 

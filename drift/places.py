@@ -92,7 +92,7 @@ def cached(path: bytes, homes: Iterable[bytes]) -> bool:
     """Whether `path` lies where programs keep what they could make or fetch again."""
     if path.startswith(b"/var/cache/") or b"cache" in path.rpartition(b"/")[2].lower():
         return True
-    return any(path.startswith(home + b"/.cache/") for home in homes)
+    return any(path.startswith(home + b"/.cache/") for home in (b"/root", *homes))
 
 
 def in_private(path: bytes) -> bool:
