@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -61,6 +60,9 @@ def compare_pairs(
         large = []
     answers: list[bool | None] = [None] * len(pairs)
     if large:
+        # It loads a good deal that most comparisons get by without.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(THREADS) as threads:
             for index, answer in zip(large, threads.map(compare, large), strict=True):
                 answers[index] = answer
