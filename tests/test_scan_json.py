@@ -63,7 +63,15 @@ def test_the_whole_object():
             {"path": "/home", "by": "subvolume home", "saved": True},
             {"path": "/persist", "by": "subvolume persist", "saved": True},
         ],
-        "hidden": [{"path": "/var/log", "under": "/var/log", "files": 2, "bytes": 2500}],
+        "hidden": [
+            {
+                "path": "/var/log",
+                "under": "/var/log",
+                "files": 2,
+                "bytes": 2500,
+                "newest": NOW / 1e9,
+            }
+        ],
         "skipped": [{"path": "/var/bad\udcff", "reason": "the disk gave an error when reading it"}],
         "seconds": 0.1,
     }

@@ -148,8 +148,8 @@ Kept already:
   /home     subvolume home
   /persist  subvolume persist
 
-Hidden below mount points (in the root itself, so the next reboot deletes it):
-  /var/log  2 files, 2.5 kB
+Hidden below mount points (the next reboot deletes it; drift save --hidden copies it before):
+  /var/log  2 files, 2.5 kB, newest: now
 
 Could not be read, and so may be missing above:
   /var/bad\\xff: the disk gave an error when reading it

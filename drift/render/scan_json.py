@@ -41,6 +41,7 @@ def scan_object(report: Report) -> dict[str, object]:
                 "under": exact(hidden.under),
                 "files": hidden.files,
                 "bytes": hidden.bytes,
+                "newest": hidden.newest,
             }
             for hidden in report.hidden
         ],

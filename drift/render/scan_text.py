@@ -48,7 +48,7 @@ def render(report: Report, now: int, style: Style) -> str:
     parts += [
         _unsaved(report),
         _kept(report, style),
-        _hidden(report),
+        _hidden(report, now),
         _skipped(report),
         _next_step(report),
     ]
@@ -247,14 +247,18 @@ def _store(binds: Sequence[Kept]) -> str:
     )
 
 
-def _hidden(report: Report) -> str:
+def _hidden(report: Report, now: int) -> str:
     if not report.hidden:
         return ""
     lines = [
-        f"  {shown(hidden.path)}  {plural(hidden.files, 'file')}, {size(hidden.bytes)}"
+        f"  {shown(hidden.path)}  {plural(hidden.files, 'file')}, {size(hidden.bytes)},"
+        f" newest: {age(hidden.newest, now)}"
         for hidden in report.hidden
     ]
-    head = "Hidden below mount points (in the root itself, so the next reboot deletes it):"
+    head = (
+        "Hidden below mount points (the next reboot deletes it; drift save --hidden copies it"
+        " before):"
+    )
     return "\n".join([head, *lines])
 
 
