@@ -91,7 +91,7 @@ def test_answers_come_in_the_order_of_the_pairs_whatever_is_read_first(pairs):
 def test_one_large_pair_needs_no_threads(pairs, monkeypatch):
     pairs.add("large", b"a" * 2 * SMALL, b"a" * 2 * SMALL)
     pairs.add("small", b"a", b"b")
-    monkeypatch.setattr("drift.diff.content.ThreadPoolExecutor", None)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", None)
     assert pairs.compared() == [True, False]
 
 
