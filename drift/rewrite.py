@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -75,7 +76,9 @@ def replace_text(original: Original, text: bytes) -> bytes:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=at)
             raise
-        os.fsync(at)
+        # The change is made; where a directory can't be synced, it only lasts a little later.
+        with suppress(OSError):
+            os.fsync(at)
     return os.path.join(directory, backup)
 
 
@@ -150,6 +153,18 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
 
 
+# What filesystems without hard links say.
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def _is_there(at: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _keep_old(at: int, name: bytes, original: Original) -> bytes:
     """Give the old file a second name, which is free; where files have only one, copy it."""
     for number in range(10_000):
@@ -158,8 +173,11 @@ def _keep_old(at: int, name: bytes, original: Original) -> bytes:
             os.link(name, backup, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
         except FileExistsError:
             continue
-        except PermissionError:
-            # A filesystem without hard links.
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if _is_there(at, backup):
+                continue
             temporary = _write_beside(at, original, original.text)
             os.rename(temporary, backup, src_dir_fd=at, dst_dir_fd=at)
         return backup

@@ -119,8 +119,26 @@ def test_without_hard_links_the_old_text_is_copied(file, tmp_path, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(rewrite.os, "link", refuse)
+    (tmp_path / "impermanence.nix.orig").write_bytes(b"older\n")
     replace_text(read_original(named(file)), NEW)
-    assert contents(tmp_path) == {"impermanence.nix": NEW, "impermanence.nix.orig": OLD}
+    assert contents(tmp_path) == {
+        "impermanence.nix": NEW,
+        "impermanence.nix.orig": b"older\n",
+        "impermanence.nix.orig.1": OLD,
+    }
+
+
+def test_a_directory_that_can_not_be_synced_is_no_failure(file, monkeypatch):
+    fsync = os.fsync
+
+    def refuse(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(22, "Invalid argument")
+        fsync(fd)
+
+    monkeypatch.setattr(rewrite.os, "fsync", refuse)
+    replace_text(read_original(named(file)), NEW)
+    assert file.read_bytes() == NEW
 
 
 def test_what_is_no_file_is_refused(tmp_path):
