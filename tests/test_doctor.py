@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from btrfs_lab import Lab
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from machine_lab import Machine as LabMachine
 
 from drift.cli import cli
 from drift.doctor import Check, Level, Machine, entries, examine, layout, storage
 from drift.doctor.machine import Blank, Found, Nested, Store
 from drift.model import Hidden, Kind, Lineage, Severity, Verdict
+from drift.names import printable
 from drift.render import doctor_text
 from drift.rulebook import Rule, RuleKind
 from drift.system.declared import Declaration, State
@@ -391,6 +394,13 @@ def test_the_text_is_one_line_a_check_and_a_count():
     assert doctor_text.render(checks[:1]).endswith("\n\nAll is well.\n")
 
 
+@given(st.lists(st.builds(Check, st.just("blank"), st.sampled_from(Level), st.text(), st.text())))
+def test_no_name_breaks_a_line_or_reaches_the_terminal_raw(checks):
+    lines = doctor_text.render(checks).split("\n")
+    assert len(lines) == len(checks) + 3
+    assert all(printable(line) == line for line in lines)
+
+
 # On real Btrfs.
 
 
@@ -503,6 +513,22 @@ def test_a_root_on_another_filesystem_is_no_crash(tmp_path):
     code, checks = doctor("--live", tmp_path)
     assert code == 1
     assert {("live root", "fail"), ("blank", "fail")} <= set(wrong(checks))
+
+
+@pytest.mark.btrfs
+def test_a_root_that_is_new_and_empty_at_each_boot_needs_no_blank(lab):
+    lab.create("root")
+    lab.create("old_roots/2026-01-01_12:00:00")
+    lab.create("old_roots/2026-01-02_12:00:00")
+    live = lab.mount_subvolume("root", lab.directory + b"/live")
+    _, checks = doctor("--live", live)
+    assert [line for line in checks if line[0].startswith("blank")] == [
+        (
+            "blank",
+            "ok",
+            "there is none: the root is new and empty at each boot, and 2 earlier ones are kept",
+        )
+    ]
 
 
 GUIDE = """{ ... }: {

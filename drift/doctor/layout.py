@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from drift.doctor.machine import Blank, Machine
 
-_OLD = re.compile(rb"(^|/)\.?old[_-]?roots?(/|$)", re.IGNORECASE)
+# Where the README of impermanence moves a root when the next one is made.
+OLD_ROOT = re.compile(rb"(^|/)[@._]?old[_-]?roots?(/|$)", re.IGNORECASE)
 
 
 def live_root(machine: Machine) -> Iterator[Check]:
@@ -30,7 +31,7 @@ def live_root(machine: Machine) -> Iterator[Check]:
         )
         return
     subvolume = shown(machine.subvolume)
-    if _OLD.search(machine.subvolume):
+    if OLD_ROOT.search(machine.subvolume):
         yield fail(
             name,
             f"{at} is {subvolume}, an old root that was moved away",
@@ -49,6 +50,12 @@ def live_root(machine: Machine) -> Iterator[Check]:
 def blank_found(machine: Machine) -> Iterator[Check]:
     if machine.blank is not None:
         yield ok("blank", f"{shown(machine.blank.path)} is the blank")
+    elif machine.old_roots:
+        yield ok(
+            "blank",
+            "there is none: the root is new and empty at each boot, and"
+            f" {plural(machine.old_roots, 'earlier one is', 'earlier ones are')} kept",
+        )
     elif machine.problem is not None:
         message, cure = machine.problem
         yield fail("blank", message.replace("\n", " "), cure)

@@ -62,17 +62,18 @@ class Machine:
     """A machine's layout; paths are rooted at the live root.
 
     `subvolume` is the live root's, `expected` the one that /etc/fstab mounts at `/`, and `problem`
-    why no blank could be found, with what to do. `made` is when the live root was, `booted` when
-    the machine was, in seconds. `found` has each path that a check asks for and that exists,
-    `rules` the rule for each declared path. `listed` are the paths of a configuration as often as
-    they stand there. `needed` are bytes that drift suggests to persist, `lockout` the reason of
-    that finding.
+    why no blank could be found, with what to do. `old_roots` are roots that were moved away. `made`
+    is when the live root was, `booted` when the machine was, in seconds. `found` has each path that
+    a check asks for and that exists, `rules` the rule for each declared path. `listed` are the
+    paths of a configuration as often as they stand there. `needed` are bytes that drift suggests to
+    persist, `lockout` the reason of that finding.
     """
 
     live: bytes = b"/"
     subvolume: bytes | None = None
     expected: bytes | None = None
     problem: tuple[str, str] | None = None
+    old_roots: int = 0
     blank: Blank | None = None
     lineage: Lineage = Lineage.NONE
     base: int | None = None

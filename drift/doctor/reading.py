@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift import pipeline
@@ -12,6 +13,7 @@ from drift.btrfs.items import kind_of
 from drift.compare import open_top
 from drift.configured import read_configured
 from drift.doctor.entries import NECESSARY
+from drift.doctor.layout import OLD_ROOT
 from drift.doctor.machine import Blank, Found, Machine, Nested, Store
 from drift.doctor.storage import SECRET, leading_directories
 from drift.errors import DriftError
@@ -77,6 +79,7 @@ def read_machine(
                 subvolume=None if live is None else live.path,
                 expected=_expected(root),
                 problem=problem,
+                old_roots=_old_roots(located),
                 blank=_blank(located, top),
                 lineage=Lineage.NONE if located is None else located.lineage,
                 base=None if located is None else located.base,
@@ -117,9 +120,24 @@ def _located(
     else:
         return pipeline.scan(request, environ, progress=progress), located, None
     try:
-        return None, locate(request.live, b"none", explicit_live=request.explicit_live), problem
+        located = locate(request.live, b"none", explicit_live=request.explicit_live)
     except DriftError:
         return None, None, problem
+    if request.blank is None and _old_roots(located):
+        # New and empty at each boot, as its neighbours tell: all that it holds is new.
+        scan = pipeline.scan(replace(request, blank=b"none"), environ, progress=progress)
+        return scan, located, None
+    return None, located, problem
+
+
+def _old_roots(located: Located | None) -> int:
+    if located is None or located.filesystem is None:
+        return 0
+    live = located.live_subvolume
+    return sum(
+        one != live and OLD_ROOT.search(one.path.rpartition(b"/")[0]) is not None
+        for one in located.filesystem.subvolumes.values()
+    )
 
 
 def _expected(root: bytes) -> bytes | None:
