@@ -15,7 +15,7 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from drift.errors import ExitCode
@@ -56,6 +56,8 @@ class CopyRun:
         self.replace = replace
         self.quiet = quiet
         self.places = {store: destination(located, store) for store in targets}
+        for store, paths in targets.items():
+            _refuse_store_itself(store, paths, plain=located.live_subvolume is None)
 
     def show(self) -> ExitCode:
         """The plan alone: nothing is written, not even a snapshot taken."""
@@ -93,6 +95,8 @@ class CopyRun:
         with _ended_by_signals(), self.tree() as source:
             for store, place in self.places.items():
                 with open_store(place.host, store) as opened:
+                    # What a killed run has left takes room.
+                    opened.clean()
                     plan = make_plan(
                         source,
                         opened.tree,
@@ -158,6 +162,47 @@ class CopyRun:
         from drift.render.save_text import plan_text
 
         options.write([plan_text(plan, store, self.words, time.time_ns()), "\n"])
+
+
+def tidy(located: Located, store: bytes) -> None:
+    """Remove what killed runs have left, where there is nothing to copy."""
+    from drift.errors import DriftError
+    from drift.saving.manifest import open_private, read_manifest
+    from drift.saving.snapshot import remove_left_behind
+    from drift.saving.store import open_store, open_top
+    from drift.saving.targets import destination
+
+    remove_left_behind(located)
+    try:
+        place = destination(located, store)
+    except DriftError:
+        return
+    top = open_top(place.host, store)
+    try:
+        private = open_private(top, make=False)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(top)
+    pending = read_manifest(private).pending
+    os.close(private)
+    if pending:
+        with open_store(place.host, store) as opened:
+            opened.clean()
+
+
+def _refuse_store_itself(store: bytes, paths: Iterable[bytes], *, plain: bool) -> None:
+    """A path in the store can't be saved into it, nor one that it is a plain part of."""
+    from drift.errors import UsageError
+    from drift.names import shown
+    from drift.system.mounts import within
+
+    for path in paths:
+        if within(path, store) or (plain and within(store, path)):
+            raise UsageError(
+                f"{shown(path)} and the persistent storage {shown(store)} lie in each other",
+                "name paths of the live root outside of its persistent storage",
+            )
 
 
 def _code(items: list[Item]) -> ExitCode:

@@ -61,6 +61,7 @@ def save(
     it is there whole or not at all. What is different in the store is left alone.
     """
     from drift import pipeline
+    from drift.commands.copy_run import tidy
     from drift.errors import ExitCode, UsageError
     from drift.locate import locate
     from drift.saving import targets as where
@@ -89,14 +90,17 @@ def save(
             store = where.main_store(located, persist)
             targets = {store: where.rooted(paths, located.live_directory)}
         elif hidden:
-            targets = {found.store: [item.path for item in found.report.hidden]}
+            hidden_paths = [item.path for item in found.report.hidden]
+            targets = {found.store: hidden_paths} if hidden_paths else {}
         else:
             from drift.commands.suggest import suggestion_of
 
             targets = where.suggested(found, suggestion_of(found, all_entries=all_entries))
         code = ExitCode.DONE
         if not targets:
-            click.echo("Nothing to save: drift suggests nothing.")
+            click.echo("Nothing to save.")
+            if found is not None and not dry_run:
+                tidy(located, found.store)
         else:
             run = _run_of(located, targets, snapshot=not no_snapshot, replace=replace, quiet=quiet)
             code = run.show() if dry_run else run.save(yes=yes)

@@ -85,6 +85,17 @@ def remove_leftovers(top: int) -> list[bytes]:
     return found
 
 
+def remove_left_behind(located: Located) -> list[bytes]:
+    """Delete what killed runs have left, if anything; their paths on the top level."""
+    filesystem = located.filesystem
+    if filesystem is None or not any(
+        SNAPSHOT_NAME.fullmatch(one.path) for one in filesystem.subvolumes.values()
+    ):
+        return []
+    with ExitStack() as stack:
+        return remove_leftovers(_writable_top(located, stack))
+
+
 def nested_in(live: Subvolume, subvolumes: Mapping[int, Subvolume]) -> dict[bytes, Subvolume]:
     """The subvolumes inside the live root, by their path in it."""
     prefix = live.path + b"/"

@@ -58,6 +58,8 @@ class Store:
                     remove_tree(name, parent)
                 finally:
                     os.close(parent)
+        if self.manifest.pending:
+            self.write(self.manifest.with_pending(()))
 
     def expect(self, paths: Iterable[bytes]) -> None:
         """Note every temporary name that saving `paths` may use, before the first one is used."""
@@ -67,11 +69,6 @@ class Store:
                 parent = above.rpartition(b"/")[0].lstrip(b"/")
                 names.add((parent + b"/" if parent else b"") + temporary_name(above))
         self.write(self.manifest.with_pending(names))
-
-    def settle(self) -> None:
-        """Nothing temporary is left."""
-        if self.manifest.pending:
-            self.write(self.manifest.with_pending(()))
 
     def open_directory(self, path: bytes) -> int:
         try:

@@ -34,7 +34,10 @@ class Destination(NamedTuple):
 
 
 def suggested(found: Scan, suggestion: Suggestion) -> Targets:
-    """What is suggested, and what is declared already while its data is on the root alone."""
+    """What is suggested, and what is declared already while its data is on the root alone.
+
+    Not the stores themselves, which are a part of a root that is a plain directory.
+    """
     targets: Targets = {}
     for part in (suggestion, suggestion.cache):
         if part is None:
@@ -50,6 +53,13 @@ def suggested(found: Scan, suggestion: Suggestion) -> Targets:
         declared = next((path for path in stores if within(entry.path, path)), None)
         if declared is not None:
             targets.setdefault(stores[declared], []).append(declared)
+    stores_used = tuple(targets)
+    for store, paths in targets.items():
+        targets[store] = [
+            path
+            for path in paths
+            if not any(within(path, one) or within(one, path) for one in stores_used)
+        ]
     return {store: paths for store, paths in targets.items() if paths}
 
 
