@@ -25,13 +25,14 @@ generation comparison is a comparison of all metadata (engine `metadata`).
 
 from __future__ import annotations
 
-import stat
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import Link, kind_of
 from drift.btrfs.trees import MTIME, OWNER, TYPE_BITS, TYPE_BYTE
+from drift.diff.equality import entry_names, equal, same_content, same_properties
+from drift.diff.moves import Moves
 from drift.diff.stream import Block, Pending, Subtree, change_of_row
 from drift.diff.trees import ROOT, Tree, stub
 from drift.model import Change, Kind, Status
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
-
-# Inline data is smaller than a node; a sparse file behind it may be of any size.
-LARGEST_INLINE = 64 * 1024
 
 REGULAR = 0o100000
 REGULAR_BITS = REGULAR >> 8
@@ -112,7 +110,7 @@ class Comparison:
         self._unequal: dict[int, tuple[Node | None, Node | None]] = {}
         self._ways: dict[int, dict[bytes, int]] = {}
         self._subvolumes: dict[int, set[bytes]] = {}
-        self._moves: dict[int, dict[bytes, bytes]] = {}
+        self._moves = Moves(live, blank, since=since, bound=bound)
         self._oldest: int | None = None
         if since and blank is not None:
             self._dismiss_equals(live, blank)
@@ -158,7 +156,7 @@ class Comparison:
                     inode not in reused
                     and left is not None
                     and right is not None
-                    and _equal(left, right)
+                    and equal(left, right)
                 ):
                     continue
                 self._unequal[inode] = left, right
@@ -300,7 +298,7 @@ class Comparison:
         if live.kind is not blank.kind:
             yield _change(Status.TYPE, path, live)
         elif live.kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
-            if not _same_properties(live.node, blank.node):
+            if not same_properties(live.node, blank.node):
                 yield _change(Status.PROPERTIES, path, live)
         else:
             yield from self._contents(path, live, blank)
@@ -315,16 +313,16 @@ class Comparison:
             yield Descend(self._one_sided(path, blank.place, self._blank, Status.DELETED))
 
     def _contents(self, path: bytes, live: Seen, blank: Seen) -> Iterator[Event]:
-        equal = _same_content(live.node, blank.node)
+        same = same_content(live.node, blank.node)
         modified = _change(Status.MODIFIED, path, live)
         if live.kind is Kind.FILE and self._took_its_place(live, blank):
             modified = modified._replace(replaced=True)
         properties = (
             None
-            if _same_properties(live.node, blank.node)
+            if same_properties(live.node, blank.node)
             else modified._replace(status=Status.PROPERTIES)
         )
-        if equal is None:
+        if same is None:
             yield Pending(
                 path,
                 live.node.inode,
@@ -334,7 +332,7 @@ class Comparison:
                 properties,
                 modified,
             )
-        elif not equal:
+        elif not same:
             yield modified
         elif properties is not None:
             yield properties
@@ -498,73 +496,34 @@ class Comparison:
         self, path: bytes, seen: Seen, side: Side, status: Status, *, alive: bool = True
     ) -> Iterator[Event]:
         node = seen.node
-        moves = self._moves_of(node, seen, side, alive=alive)
+        # An untouched inode can only have moved along with its directory.
+        may_have_moved = seen.tree is side.tree and (
+            not self._since or alive or node.inode in self._unequal
+        )
+        moves = self._moves.of(node, side) if may_have_moved else {}
         if status is Status.ADDED and path in moves:
             yield from self._renamed(moves[path], path, seen)
         elif status is Status.ADDED or path not in moves.values():
             yield _change(status, path, seen)
         if seen.place is not None:
-            alive = seen.place.tree is side.tree and self._other(side, node) is not None
+            alive = seen.place.tree is side.tree and self._moves.twin(node, side) is not None
             own = _change(status, path, seen)
             yield Descend(self._one_sided(path, seen.place, side, status, alive=alive, own=own))
 
     def _renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
         assert self._blank is not None
         blank = self._blank.tree.node(live.node.inode)
-        equal = True if blank is None else _same_content(live.node, blank)
+        same = True if blank is None else same_content(live.node, blank)
         if live.kind is Kind.DIRECTORY:
-            equal = True
+            same = True
         change = _change(Status.RENAMED, path, live)._replace(source=source)
         modified = change._replace(modified=True)
-        if equal is None and blank is not None:
+        if same is None and blank is not None:
             yield Pending(
                 path, live.node.inode, source, blank.inode, live.node.size, change, modified
             )
         else:
-            yield change if equal else modified
-
-    # The same file under another name.
-
-    def _moves_of(self, node: Node, seen: Seen, side: Side, *, alive: bool) -> dict[bytes, bytes]:
-        """Map the new paths of this inode to the old ones they replace.
-
-        Names that exist on the other side are no part of it; the k-th new name takes the k-th old
-        one, both sorted.
-        """
-        if (
-            self._blank is None
-            or not node.links
-            or seen.tree is not side.tree
-            or node.generation > self._bound
-            or (self._since and not alive and node.inode not in self._unequal)
-        ):
-            return {}
-        if node.inode in self._moves:
-            return self._moves[node.inode]
-        other = self._other(side, node)
-        moves: dict[bytes, bytes] = {}
-        if other is not None:
-            live, blank = (node, other) if side is self._live else (other, node)
-            new = _absent(live.links, self._live, self._blank)
-            gone = _absent(blank.links, self._blank, self._live)
-            moves = dict(zip(new, gone, strict=False))
-        if node.nlink > 1:
-            self._moves[node.inode] = moves
-        return moves
-
-    def _other(self, side: Side, node: Node) -> Node | None:
-        """The same inode on the other side: made before the two parted, at the same instant."""
-        if self._blank is None or node.generation > self._bound:
-            return None
-        tree = self._blank.tree if side is self._live else self._live.tree
-        if not self._since and not tree.is_new(node.inode):
-            return None
-        other = tree.node(node.inode)
-        if other is None or not other.links:
-            return None
-        if (other.generation, other.otime) != (node.generation, node.otime):
-            return None
-        return other if other.mode & FORMAT == node.mode & FORMAT else None
+            yield change if same else modified
 
     # What the entries of a directory are.
 
@@ -627,7 +586,7 @@ class Comparison:
         if pair is None:
             return False
         left, right = pair
-        return left is None or right is None or _names(left) != _names(right)
+        return left is None or right is None or entry_names(left) != entry_names(right)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
@@ -642,70 +601,8 @@ def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
     return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
-def _absent(links: list[Link], side: Side, other: Side) -> list[bytes]:
-    paths = (side.path(link) for link in links)
-    found = {path for path in paths if path is not None and not other.exists(path)}
-    return sorted(found, key=lambda path: path.split(b"/"))
-
-
 def _entries(place: Place) -> dict[bytes, DirEntry]:
     return {} if place.tree is None else place.tree.entries(place.inode)
-
-
-def _names(node: Node) -> list[bytes]:
-    # Without the transid, which says when the entry was made.
-    return sorted(payload[:17] + payload[25:] for payload in node.index)
-
-
-def _equal(left: Node, right: Node) -> bool:
-    """Whether nothing that a user can see differs; for directories, of their entries either."""
-    return (
-        left.generation == right.generation
-        and left.otime == right.otime
-        and sorted(left.links) == sorted(right.links)
-        and _same_properties(left, right)
-        and left.rdev == right.rdev
-        and (
-            _names(left) == _names(right)
-            if left.is_directory
-            else left.size == right.size and left.extents == right.extents
-        )
-    )
-
-
-def _same_properties(left: Node, right: Node) -> bool:
-    return (left.mode, left.uid, left.gid) == (right.mode, right.uid, right.gid) and sorted(
-        left.xattrs
-    ) == sorted(right.xattrs)
-
-
-def _same_content(left: Node, right: Node) -> bool | None:
-    """Whether two inodes of the same type hold the same; None where only reading can tell."""
-    form = stat.S_IFMT(left.mode)
-    if form in (stat.S_IFCHR, stat.S_IFBLK):
-        return left.rdev == right.rdev
-    if form in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR):
-        return True
-    if left.size != right.size:
-        return False
-    if left.extents == right.extents or left.size == 0:
-        return True
-    bytes_left, bytes_right = _inline_bytes(left), _inline_bytes(right)
-    if bytes_left is not None and bytes_right is not None:
-        return bytes_left == bytes_right
-    return None
-
-
-def _inline_bytes(node: Node) -> bytes | None:
-    """All bytes of a file that lies in its inode's items, None where it doesn't.
-
-    Inline data may end before the file, which then ends in zeros, and other extents may follow it.
-    """
-    if node.inline is None or len(node.extents) != 1 or len(node.inline) > node.size:
-        return None
-    if node.size > LARGEST_INLINE:
-        return None
-    return node.inline.ljust(node.size, b"\0")
 
 
 def _change(status: Status, path: bytes, seen: Seen) -> Change:
