@@ -60,10 +60,10 @@ class Machine:
 
 
 def mounted_elsewhere(machine):
-    """The mount table without what the lab mounted itself."""
+    """The words of the mount table without what the lab mounted itself."""
     table = Path("/proc/self/mountinfo").read_text().splitlines()
     lab = os.fsdecode(machine.lab.directory)
-    return "\n".join(line for line in table if not line.split()[4].startswith(lab))
+    return {word for line in table if not line.split()[4].startswith(lab) for word in line.split()}
 
 
 def drift(*arguments, before=(), text=True, **how):
