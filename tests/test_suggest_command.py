@@ -52,7 +52,7 @@ class Machine:
         if os.geteuid() == 0:
             os.chown(file, *owner)
 
-    def run(self, *arguments):
+    def run(self, *arguments, code=0):
         """What came out, and what was said beside it; an error is raised."""
         given = ["suggest", "--live", str(self.live), "--blank", str(self.blank), *arguments]
         done = CliRunner().invoke(
@@ -60,7 +60,7 @@ class Machine:
         )
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return done.stdout, done.stderr
 
 
@@ -171,6 +171,7 @@ def test_into_shows_a_patch_and_changes_nothing(machine, file, tmp_path):
     assert '+          directory = ".ssh";' in lines
     assert file.read_bytes() == GUIDE
     assert sorted(tmp_path.iterdir()) == before
+    assert "1 entry is for you to look at: drift suggest names them.\n" in beside
     assert "Next:" in beside
 
 
@@ -219,7 +220,7 @@ def test_what_a_file_can_not_take_is_left_out_and_said(machine, file):
         '    directories = [ "/var/log" ];\n'
         "    users.${user}.directories = [ ];\n  };\n}\n"
     )
-    patch, beside = machine.run("--into", str(file))
+    patch, beside = machine.run("--into", str(file), code=4)
     assert '"/etc/machine-id"' in patch
     assert ".ssh" not in patch
     assert beside.startswith("drift: left out for alice: .ssh\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ def suggest(
     """
     from drift import pipeline
     from drift.errors import ExitCode, UsageError
+    from drift.render.text import plural
 
     if sum((nix is not None, preservation, as_json, into is not None)) > 1:
         raise UsageError(
@@ -108,8 +110,13 @@ def suggest(
         progress.done()
     suggestion = suggestion_of(found, cache=cache, all_entries=all_entries)
     options.report_notes(found.notes)
-    added = patch is not None and patch.apply(suggestion)
-    if patch is None:
+    added, complete = False, True
+    if patch is not None:
+        added, complete = patch.apply(suggestion)
+        if suggestion.review and not quiet:
+            count = plural(len(suggestion.review), "entry is", "entries are")
+            click.echo(f"{count} for you to look at: drift suggest names them.", err=True)
+    else:
         options.write([_rendered(suggestion, nix, preservation=preservation, as_json=as_json)])
     if not quiet and not as_json:
         from drift.render.suggest_text import notes
@@ -122,7 +129,8 @@ def suggest(
         )
         click.echo(text, err=True, nl=False)
     options.report_skipped(found.report.skipped)
-    click.get_current_context().exit(ExitCode.INCOMPLETE if found.report.skipped else ExitCode.DONE)
+    complete = complete and not found.report.skipped
+    click.get_current_context().exit(ExitCode.DONE if complete else ExitCode.INCOMPLETE)
 
 
 class _Patch:
@@ -139,8 +147,11 @@ class _Patch:
         with self._named():
             read_declared(self.original.text)
 
-    def apply(self, suggestion: Suggestion) -> bool:
-        """Print the patch, and apply it where that is wanted; whether the file has it all now."""
+    def apply(self, suggestion: Suggestion) -> tuple[bool, bool]:
+        """Print the patch, and apply it where that is wanted.
+
+        Tells whether the file has the entries now, and whether none had to be left out.
+        """
         from drift.names import shown
         from drift.nixfile import add_missing
         from drift.render.patch import render_patch
@@ -152,7 +163,7 @@ class _Patch:
         _report_left_out(addition)
         if addition.text == before:
             click.echo(f"Nothing to add to {shown(self.file)}.", err=True)
-            return True
+            return True, True
         if self.write:
             _require_valid(self.original.text, addition.text)
         options.write(render_patch(self.file, before, addition.text, paint=_painter(self.color)))
@@ -161,7 +172,7 @@ class _Patch:
             click.echo(
                 f"{shown(self.original.path)} is changed, as it was: {shown(kept)}", err=True
             )
-        return self.write
+        return self.write, not addition.left_out
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -205,7 +216,8 @@ def _require_valid(before: bytes, after: bytes) -> None:
 
 def _painter(choice: str) -> Callable[[str, str], str] | None:
     if not options.wants_color(choice):
-        return None
+        # A pipe gets the file's own bytes, a terminal what it can show.
+        return (lambda text, _: text) if sys.stdout.isatty() else None
     colors: dict[str, dict[str, Any]] = {
         "file": {"bold": True},
         "hunk": {"fg": "cyan"},
