@@ -73,6 +73,7 @@ class Cut:
 
 def build(top):
     live, kept = top / "live", top / "persist"
+    kept.mkdir(parents=True, exist_ok=True)
     app = live / "var/lib/app"
     app.mkdir(parents=True)
     (app / "sub").mkdir(mode=0o700)
@@ -184,3 +185,22 @@ def test_an_error_at_any_call_leaves_nothing_half_and_is_completed(memory, monke
         check_whole_or_absent(live, kept)
         run_save(live, kept, PATHS, replace=True)
         check_complete(live, kept)
+
+
+@pytest.mark.btrfs
+def test_on_btrfs_it_is_no_different(lab, memory, monkeypatch):
+    """With extents that are shared, and a store that is a subvolume of its own."""
+    total = steps(memory, monkeypatch)
+    for number in range(3, total, 5):
+        top = Path(os.fsdecode(lab.create(str(number))))
+        lab.create(f"{number}/persist")
+        live, kept = build(top)
+        # What is cloned takes fewer calls than what is written.
+        if not killed_at(number, live, kept):
+            break
+        check_whole_or_absent(live, kept)
+        run_save(live, kept, PATHS, replace=True, shared=True)
+        check_complete(live, kept)
+        assert killed_at(-1, live, kept) is False
+        check_complete(live, kept)
+    assert number > 150
