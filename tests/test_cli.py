@@ -239,7 +239,7 @@ class TestWrongUsage:
             (
                 ["suggest", "--json", "--preservation"],
                 (
-                    "drift: --nix, --preservation and --json exclude each other\n"
+                    "drift: --nix, --preservation, --json and --into exclude each other\n"
                     "hint: choose one form\n"
                 ),
             ),
