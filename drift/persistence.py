@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.judge import kept as kept_finding
@@ -18,7 +19,7 @@ from drift.system.mounts import mounts_below, within
 from drift.system.rooted import Rooted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from drift.system.declared import Claim, Declaration
     from drift.system.mounts import Mount, MountPoint
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Declared(Kept):
     """A kept path that something declares.
 
-    `saved` is False where its data is on the root alone, so that the next boot loses it unless it
-    is copied to `source` before.
+    `saved` is False where its data is on the root alone, or newer there than in the store, so that
+    the next boot loses it unless it is copied to `source` before.
     """
 
     state: State
@@ -105,6 +106,47 @@ def read_persistence(
         findings=findings,
         planned=frozenset(missing),
     )
+
+
+def with_newer(persistence: Persistence, newest: Mapping[bytes, int], root: bytes) -> Persistence:
+    """`persistence`, where what changed after it was copied to the store is not saved either.
+
+    `newest` is the newest mtime below each declared path of the live root, in nanoseconds.
+    """
+    rooted = Rooted(root)
+    return persistence._replace(
+        kept=[
+            replace(kept, saved=False)
+            if isinstance(kept, Declared)
+            and kept.saved
+            and kept.state is State.PENDING
+            and _newest(rooted, kept.source) < newest.get(kept.path, 0)
+            else kept
+            for kept in persistence.kept
+        ]
+    )
+
+
+# A store with more than this is not looked through for what is newer.
+_LOOKED_AT = 50_000
+
+
+def _newest(rooted: Rooted, path: bytes) -> int:
+    """The newest mtime of what is no directory at or below `path`; endless where it is too much."""
+    try:
+        real = rooted.resolve(path)
+        top = rooted.status(real)
+    except OSError:
+        return 0
+    if not stat.S_ISDIR(top.st_mode):
+        return top.st_mtime_ns
+    newest = 0
+    for looked_at, (_, found) in enumerate(rooted.walk(real)):
+        if looked_at > _LOOKED_AT:
+            return sys.maxsize
+        if not stat.S_ISDIR(found.st_mode):
+            newest = max(newest, found.st_mtime_ns)
+    return newest
 
 
 def _declared(

@@ -71,7 +71,7 @@ def scan(
     """What would be lost at the next reboot; DriftError where that can't be told."""
     from drift.configured import Configured, read_configured
     from drift.lockout import read_lockouts
-    from drift.persistence import read_persistence
+    from drift.persistence import read_persistence, with_newer
     from drift.rulebook import load, rule_sources
     from drift.system.accounts import read_accounts
     from drift.system.nixos import read_regenerated
@@ -120,9 +120,9 @@ def scan(
         groups = group(
             (entry for entry in entries if entry.finding.verdict is not Verdict.KEPT), homes
         )
-        complete(
-            (entry for one in groups for entry in one.entries), lambda path: lstat(root, path)
-        )
+        complete((entry for one in groups for entry in one.entries), lambda path: lstat(root, path))
+        declared = {entry.path: entry.newest for entry in entries if entry.path in facts.declared}
+        persistence = with_newer(persistence, declared, root)
         report = Report(
             live=located.live,
             blank=located.blank,

@@ -217,7 +217,8 @@ def unsaved(machine: Machine) -> Iterator[Check]:
     for path in sorted(machine.unsaved):
         yield fail(
             "saved data",
-            f"{shown(path)} is declared, and its data is on the root alone: the modules move none",
+            f"{shown(path)} is declared, and its data, or the newest of it, is on the root alone: the"
+            " modules move none",
             f"run drift save {shown(path)} before the reboot",
         )
 

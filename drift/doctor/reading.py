@@ -92,7 +92,7 @@ def read_machine(
                 planned=persistence.planned,
                 declarations=persistence.declarations,
                 listed=tuple(claim.path for claim in claims),
-                unsaved=persistence.unsaved,
+                unsaved=persistence.unsaved | _pending(scan),
                 found=_found(root, persistence, stores),
                 rules={
                     one.path: decision.rule
@@ -253,6 +253,10 @@ def _stores(persistence: Persistence, root: bytes, device: str) -> Iterator[Stor
             and point.mount.device == device
             and point.mount.fstype == "btrfs",
         )
+
+
+def _pending(scan: Scan | None) -> frozenset[bytes]:
+    return frozenset() if scan is None else frozenset(entry.path for entry in scan.pending)
 
 
 def _needed(scan: Scan | None) -> int:

@@ -215,7 +215,7 @@ def _counted(report: Report) -> str:
 def _unsaved(report: Report) -> str:
     """What is declared and not mounted yet: the next boot mounts an empty directory over it."""
     lines = [
-        f"  {shown(kept.path)}  is not in {shown(kept.source)}"
+        f"  {shown(kept.path)}  is not in {shown(kept.source)}, or older there"
         for kept in report.kept
         if isinstance(kept, Declared) and not kept.saved
     ]
