@@ -147,6 +147,21 @@ def test_different_data_is_reported_and_left(machine):
     assert old.read_text() == "1" * 32
 
 
+def test_an_empty_directory_that_the_module_mounted_is_filled_for_the_next_boot(machine):
+    """Listed before it was saved: the data is hidden, and the next boot would delete it."""
+    kept, live = machine.kept / "var/lib/bluetooth", machine.live / "var/lib/bluetooth"
+    before = whole(live)
+    kept.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", kept, live], check=True)
+    try:
+        code, out, _ = drift(machine, "save", "--yes", "--hidden")
+        assert code == 0, out
+        assert "gives way; where it is mounted," in " ".join(out.split())
+    finally:
+        subprocess.run(["umount", live], check=True)
+    assert whole(kept) == before
+
+
 def test_what_is_kept_already_is_said_to_be(machine):
     (machine.live / "home/file").write_text("x")
     code, out, _ = drift(machine, "save", "--yes", "/home/file")

@@ -83,6 +83,8 @@ def _item(item: Item, now: int) -> Iterator[str]:
         return
     facts = f"{plural(contents.files, 'file')}, {size(contents.size)}"
     yield f"  {shown(item.path)}  ({facts})"
+    if item.action is Action.COPY and item.why:
+        yield from _wrapped(item.why)
     if item.action in (Action.DIFFERENT, Action.REPLACE):
         yield from _wrapped(
             f"{item.why}; newest in the store: {_ago(item.stored, now)},"

@@ -35,7 +35,8 @@ def open_beneath(top: int, path: bytes, flags: int, *, in_steps: bool = False) -
         try:
             return _openat2(top, b"/".join(names) or b".", flags)
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            # EPERM is what some containers say of calls that they don't know.
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise
     return _open_in_steps(top, names, flags)
 

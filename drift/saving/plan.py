@@ -179,6 +179,12 @@ def _item(
     return Item(path, action, contents, stored, why)
 
 
+_GIVES_WAY = (
+    "an empty directory is there and gives way; where it is mounted, the live system shows the"
+    " copy after the reboot only"
+)
+
+
 def _against_store(
     source: Tree, place: Place, store: Tree, path: bytes, progress: Callable[[int], None]
 ) -> tuple[Action, str, int]:
@@ -190,7 +196,7 @@ def _against_store(
                     return Action.DIFFERENT, "an empty directory is there", status.st_mtime_ns
                 if not _is_empty(place):
                     # As the module leaves it when a path is listed before its data is copied.
-                    return Action.COPY, "", 0
+                    return Action.COPY, _GIVES_WAY, 0
             found = first_difference(
                 read_records(source, place, progress=progress),
                 read_records(store, there),
