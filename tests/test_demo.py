@@ -270,7 +270,7 @@ def test_the_command_tells_lost_from_kept_the_same_way_every_time():
         " /imperm_test/testfile\n",
         "  /home       subvolume home\n",
         "  /etc/nixos  bind mount from /persist/etc/nixos\n",
-        "  /var/log  1 file, 2.5 kB, newest: 3 months\n",
+        "  /var/log  1 file, 2.5 kB, age: 3 months\n",
         '\n      "/var/lib/nixos"\n',
         "\n\nThe machine is gone again.",
     ):

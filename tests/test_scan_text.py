@@ -148,8 +148,8 @@ Kept already:
   /home     subvolume home
   /persist  subvolume persist
 
-Hidden below mount points (the next reboot deletes it; drift save --hidden copies it before):
-  /var/log  2 files, 2.5 kB, newest: now
+Hidden below mount points, gone at the next reboot (drift save --hidden):
+  /var/log  2 files, 2.5 kB, age: now
 
 Could not be read, and so may be missing above:
   /var/bad\\xff: the disk gave an error when reading it

@@ -252,13 +252,10 @@ def _hidden(report: Report, now: int) -> str:
         return ""
     lines = [
         f"  {shown(hidden.path)}  {plural(hidden.files, 'file')}, {size(hidden.bytes)},"
-        f" newest: {age(hidden.newest, now)}"
+        f" age: {age(hidden.newest, now)}"
         for hidden in report.hidden
     ]
-    head = (
-        "Hidden below mount points (the next reboot deletes it; drift save --hidden copies it"
-        " before):"
-    )
+    head = "Hidden below mount points, gone at the next reboot (drift save --hidden):"
     return "\n".join([head, *lines])
 
 
