@@ -1,0 +1,68 @@
+"""When two inodes are equal, as far as their metadata tells; no I/O."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drift.btrfs.trees import Node
+
+# Inline data is smaller than a node; a sparse file behind it may be of any size.
+LARGEST_INLINE = 64 * 1024
+
+
+def entry_names(node: Node) -> list[bytes]:
+    # Without the transid, which says when the entry was made.
+    return sorted(payload[:17] + payload[25:] for payload in node.index)
+
+
+def equal(left: Node, right: Node) -> bool:
+    """Whether nothing that a user can see differs; for directories, of their entries either."""
+    return (
+        left.generation == right.generation
+        and left.otime == right.otime
+        and sorted(left.links) == sorted(right.links)
+        and same_properties(left, right)
+        and left.rdev == right.rdev
+        and (
+            entry_names(left) == entry_names(right)
+            if left.is_directory
+            else left.size == right.size and left.extents == right.extents
+        )
+    )
+
+
+def same_properties(left: Node, right: Node) -> bool:
+    return (left.mode, left.uid, left.gid) == (right.mode, right.uid, right.gid) and sorted(
+        left.xattrs
+    ) == sorted(right.xattrs)
+
+
+def same_content(left: Node, right: Node) -> bool | None:
+    """Whether two inodes of the same type hold the same; None where only reading can tell."""
+    form = stat.S_IFMT(left.mode)
+    if form in (stat.S_IFCHR, stat.S_IFBLK):
+        return left.rdev == right.rdev
+    if form in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR):
+        return True
+    if left.size != right.size:
+        return False
+    if left.extents == right.extents or left.size == 0:
+        return True
+    bytes_left, bytes_right = _inline_bytes(left), _inline_bytes(right)
+    if bytes_left is not None and bytes_right is not None:
+        return bytes_left == bytes_right
+    return None
+
+
+def _inline_bytes(node: Node) -> bytes | None:
+    """All bytes of a file that lies in its inode's items, None where it doesn't.
+
+    Inline data may end before the file, which then ends in zeros, and other extents may follow it.
+    """
+    if node.inline is None or len(node.extents) != 1 or len(node.inline) > node.size:
+        return None
+    if node.size > LARGEST_INLINE:
+        return None
+    return node.inline.ljust(node.size, b"\0")
