@@ -285,9 +285,7 @@ class Judge:
                     f"heuristic: owner {name}",
                     path,
                 )
-        return Finding(
-            service, title, Verdict.REVIEW, Severity.NORMAL, why, UNRECOGNISED, path
-        )
+        return Finding(service, title, Verdict.REVIEW, Severity.NORMAL, why, UNRECOGNISED, path)
 
     def _into_store(self, path: bytes, target: bytes) -> Finding | None:
         if not target.startswith(b"/"):
