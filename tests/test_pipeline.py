@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from machine_lab import Machine
 
 from drift.cli import cli
+from drift.errors import UsageError
 from drift.model import Verdict
 from drift.pipeline import Request, scan
 from drift.system.declared import State
@@ -206,7 +207,7 @@ def test_a_config_that_is_no_file_and_no_flake_is_wrong_usage(tmp_path, name):
     (tmp_path / "blank").mkdir()
     roots = ["--live", str(tmp_path / "live"), "--blank", str(tmp_path / "blank")]
     done = CliRunner().invoke(cli, ["scan", *roots, "--config", str(tmp_path / name)])
-    assert done.exception.exit_code == 2
+    assert isinstance(done.exception, UsageError)
     assert "--config" in done.exception.message
 
 
