@@ -14,6 +14,10 @@ that is safe, with T the base generation (`subvolumes.relate`: both trees were e
 - A touched inode that is older than T is read again in full, by key, from both trees, because some
   of its items may lie in leaves that were not rewritten. If it is equal in both it is dismissed:
   reading a directory under relatime, chmod and back, balance and dedupe only look like changes.
+- A directory that was only listed, which under relatime is most of them, is dismissed sooner: each
+  operation on its names or xattrs raises the `sequence` of its inode item, so if that and all else
+  but atime and transid is equal to the blank's, which was not written since T, so are its entries
+  (`trees.dismiss_unchanged_directories`).
 - A name that appeared or vanished shows in its directory, which is then touched and unequal. Below
   a directory that is equal, only the ways down to unequal inodes are followed.
 - The blank is searched just as the live root is, so one that was written to later, or a sibling,
