@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from importlib import import_module
@@ -78,6 +79,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run drift as a program; every end is an exit code of the interface."""
+    # A scan holds millions of small objects and no cycles worth looking for.
+    gc.set_threshold(200_000, 20, 100)
     try:
         code = cli.main(prog_name="drift", standalone_mode=False)
     except click.ClickException as error:
