@@ -208,6 +208,12 @@ def test_a_sound_file_passes_the_check(file):
     assert run(rules, "check", file) == "1 file, 2 rules: no fault\n"
 
 
+def test_a_check_of_nothing_is_no_success(file):
+    file.rename(file.with_suffix(".txt"))
+    with pytest.raises(UsageError, match="No rule files there"):
+        run(rules, "check", file.parent)
+
+
 def test_the_check_tries_examples_and_finds_patterns_ruled_twice(file):
     file.write_text(
         TEXT.replace('"/var/lib/zed-test2"', '"/var/lib/zed-test/x"').replace(

@@ -32,7 +32,7 @@ def rules() -> None:
     "list",
     epilog="""\b
 Examples:
-  drift rules list
+  drift rules list | less
   drift rules list --json | jq -r .pattern
 """,
 )
@@ -118,8 +118,14 @@ def check(files: tuple[Path, ...]) -> None:
     faults = repeated_patterns(checked) + example_faults(checked, book)
     if faults:
         raise RuleFilesError(faults)
+    if not checked:
+        from drift.errors import UsageError
+
+        raise UsageError("No rule files there", "name .toml files, or a directory that holds them")
     count = len({rule.origin.rpartition(":")[0] for rule in checked})
-    click.echo(f"{count} file{'s' * (count != 1)}, {len(checked)} rules: no fault")
+    click.echo(
+        f"{count} file{'s' * (count != 1)}, {len(checked)} rule{'s' * (len(checked) != 1)}: no fault"
+    )
 
 
 def _load(rule_paths: tuple[Path, ...]) -> RuleBook:
