@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 import btrfs_lab
 import pytest
 from histories import Histories
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ORDER = ("btrfs", "histories")
+
+# Machines are noisy: what is true is true however long it takes.
+settings.register_profile(
+    "drift", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("drift")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
