@@ -20,7 +20,7 @@ lint: setup ## Check format, faults and types
 	@$(PYTHON) -m mypy
 
 bench: setup ## Run the measured comparisons
-	@set -e; for each in $(sort $(wildcard benchmarks/[a-z]*.py)); do $(PYTHON) $$each; done
+	@$(PYTHON) benchmarks/run.py
 
 setup: ## Install what the targets above need
 	@sh .ci/setup.sh dev
