@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.bounds import outcomes
 from bench.contests import Contests
-from bench.disk import Disk, enter_private_mounts, storage
+from bench.disk import Disk, enter_private_mounts, hide_rules_cache, storage
 from bench.report import bounds_table, filled_in, table
 from bench.tools import DRIFT
 from bench.trees import Trees, configure_snapper, make_content, make_trees
@@ -56,7 +56,8 @@ def main() -> int:
         )
         return 3
     with Disk(arguments.directory, max(16 * GIB, 2 * room)) as disk:
-        contests = Contests(disk, runs=arguments.runs, caches=caches, say=say)
+        hide_rules_cache()
+        contests = Contests(disk, runs=arguments.runs, caches=caches, only=arguments.tools, say=say)
         all_trees = []
         for count in sorted(arguments.sizes) if sets - {"content"} else ():
             begun = time.monotonic()
@@ -82,10 +83,10 @@ def main() -> int:
             table(contests.results, contests.checks),
             *profiles,
         ]
-    text = "\n".join(figures)
-    print(text)
-    if arguments.into is not None:
-        arguments.into.write_text(filled_in(arguments.into.read_text(), text))
+        text = "\n".join(figures)
+        print(text, flush=True)
+        if arguments.into is not None:
+            arguments.into.write_text(filled_in(arguments.into.read_text(), text))
     return 0
 
 
@@ -162,6 +163,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     flag = argparse.BooleanOptionalAction
     parser.add_argument("--sizes", type=_numbers, default=list(SIZES), metavar="N,N")
     parser.add_argument("--sets", type=_sets, default=list(SETS), metavar=",".join(SETS))
+    parser.add_argument(
+        "--tools",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="NAME,NAME",
+        help="only these, as the tables call them",
+    )
     parser.add_argument("--runs", type=int, default=5, help="how often each command is run")
     parser.add_argument("--warm", action=flag, default=True, help="measure with a warm cache")
     parser.add_argument("--cold", action=flag, default=True, help="measure with a cold cache")

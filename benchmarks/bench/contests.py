@@ -13,7 +13,7 @@ from bench.bounds import Key
 from bench.tools import HERE, Tool, drift_diff, drift_scan, peers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bench.answers import Check
     from bench.disk import Disk
@@ -29,16 +29,29 @@ class Contests:
     """Runs the data sets on a disk and collects `results` and `checks`."""
 
     def __init__(
-        self, disk: Disk, *, runs: int, caches: Sequence[str], say: Callable[[str], None]
+        self,
+        disk: Disk,
+        *,
+        runs: int,
+        caches: Sequence[str],
+        only: Collection[str],
+        say: Callable[[str], None],
     ) -> None:
         self.disk = disk
         self.runs = runs
         self.caches = caches
+        self.only = only
         self.say = say
         self.results: dict[Key, Runs] = {}
         self.checks: dict[tuple[str, int, str], Check | None] = {}
         self.failures: list[str] = []
-        self._environ = dict(os.environ, LC_ALL="C.UTF-8", XDG_CONFIG_HOME=str(disk.scratch))
+        # As on any machine: compiled modules are kept, output is buffered, messages are English.
+        plain = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+        }
+        self._environ = {**plain, "LC_ALL": "C.UTF-8", "XDG_CONFIG_HOME": str(disk.scratch)}
 
     def a_and_b(self, trees: Trees, dataset: str) -> None:
         pair = trees.pairs[dataset]
@@ -125,6 +138,8 @@ class Contests:
     def _run(self, contenders: Sequence[tuple[Key, Tool]], cache: str) -> None:
         present = []
         for key, tool in contenders:
+            if self.only and tool.name not in self.only:
+                continue
             if tool.missing:
                 self.failures.append(f"{tool.name}: {tool.program} is not installed")
             elif self._checked(key, tool):

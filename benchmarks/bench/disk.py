@@ -107,6 +107,13 @@ class Disk:
         command("mount", "-t", "btrfs", "-o", OPTIONS, self.device, self.top)
 
 
+def hide_rules_cache() -> None:
+    """Give drift an empty cache of compiled rules that no other drift of the machine writes to."""
+    cache = Path("/run/drift")
+    cache.mkdir(mode=0o700, exist_ok=True)
+    command("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", cache)
+
+
 def storage(directory: Path) -> str:
     """The type of the filesystem that holds `directory`."""
     return command("findmnt", "-n", "-o", "FSTYPE", "-T", directory).strip()
