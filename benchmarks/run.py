@@ -103,8 +103,8 @@ def compete(disk: Disk, contests: Contests, all_trees: list[Trees], sets: set[st
         contests.small(all_trees[0])
     if all_trees and "nested" in sets:
         contests.nested(all_trees[0])
-    if all_trees and "K" in sets:
-        contests.k(all_trees)
+    if k := [trees for trees in all_trees if "K" in trees.pairs]:
+        contests.k(k)
     if "content" in sets:
         contests.content(make_content(disk))
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bench.disk import Disk
 
 K_CHANGES = 2000
+# A smaller tree has no room for so many changes.
+K_LEAST = 4 * K_CHANGES
 SNAPSHOTS = 50
 # Times of the kernel advance in ticks; what must be older waits for the next one.
 TICK = 0.02
@@ -72,6 +74,8 @@ def make_trees(disk: Disk, count: int, sets: Collection[str]) -> Trees:
     disk.sync()
     pairs["B"] = _pair(disk, f"{name}/b", f"{name}/empty", whole, reference)
     changed = {kind: name for kind, name in (("A", "a"), ("K", "k")) if kind in sets}
+    if count < K_LEAST:
+        changed.pop("K", None)
     if changed or "small" in sets:
         blank = f"{name}/blank"
         disk.subvolume(blank, of=f"{name}/b", readonly=True)
@@ -80,8 +84,9 @@ def make_trees(disk: Disk, count: int, sets: Collection[str]) -> Trees:
         for each in changed.values():
             _branch(disk, f"{name}/{each}", blank)
         reference = _reference(disk, f"{name}-blank")
+        wanted = {"A": count // 100, "K": K_CHANGES}
         for kind, each in changed.items():
-            acts, truth = changes(planned, K_CHANGES if kind == "K" else count // 100)
+            acts, truth = changes(planned, wanted[kind])
             build.apply_changes(disk.top / name / each, acts)
             disk.sync()
             pairs[kind] = _pair(disk, f"{name}/{each}", blank, truth, reference)
