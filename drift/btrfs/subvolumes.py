@@ -91,17 +91,6 @@ def list_subvolumes(fd: int) -> dict[int, Subvolume]:
     return subvolumes
 
 
-def subvolume_facts(path: bytes | int) -> Subvolume | None:
-    """What can be known of the subvolume at `path` without root, or None; its path is not."""
-    binding = _binding()
-    try:
-        if not binding.is_subvolume(path):
-            return None
-        return _subvolume(b"", binding.subvolume_info(path))
-    except binding.BtrfsUtilError:
-        return None
-
-
 def sync(fd: int) -> int:
     """Write all that is delayed into the trees, without which a search misses what is new.
 
