@@ -23,10 +23,3 @@ def read_path(text: str) -> tuple[bytes, Kind | None]:
     elif not given.startswith(b"/"):
         given = _SOME_HOME + b"/" + given
     return b"/" + posixpath.normpath(given).lstrip(b"/"), kind
-
-
-def write_path(path: bytes) -> str:
-    """The path as `read_path` takes it."""
-    if path == _SOME_HOME or path.startswith(_SOME_HOME + b"/"):
-        path = b"~" + path[len(_SOME_HOME) :]
-    return os.fsdecode(path)
