@@ -11,7 +11,8 @@ from drift.commands import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from drift.pipeline import Request
 
 
 @click.command(
@@ -22,20 +23,12 @@ Examples:
   sudo drift doctor --json | jq '.checks[] | select(.level == "fail")'
 """
 )
-@options.roots
-@options.rules
-@options.persist
-@options.config
+@options.request
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.color
 @options.quiet
 def doctor(
-    live: bytes | None,
-    blank: bytes | None,
-    engine: str,
-    rule_paths: tuple[Path, ...],
-    persist: tuple[bytes, ...],
-    config: tuple[bytes, ...],
+    request: Request,
     *,
     as_json: bool,
     color: str,
@@ -53,11 +46,7 @@ def doctor(
 
     progress = options.Progress(wanted=not quiet)
     try:
-        gathered = read_machine(
-            options.request(live, blank, engine, rule_paths, persist, config),
-            os.environ,
-            progress=progress,
-        )
+        gathered = read_machine(request, os.environ, progress=progress)
     finally:
         progress.done()
     checks = examine(gathered.machine)

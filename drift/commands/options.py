@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from drift.model import Skipped
-    from drift.pipeline import Request
+    from drift.pipeline import Request, Scan
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -104,25 +105,39 @@ def color(command: Command) -> Command:
     )(command)
 
 
-def request(
-    live: bytes | None,
-    blank: bytes | None,
-    engine: str,
-    rule_paths: Sequence[Path] = (),
-    persist: Sequence[bytes] = (),
-    config: Sequence[bytes] = (),
-) -> Request:
-    from drift.pipeline import Request
+def request(command: Command) -> Command:
+    """--live, --blank, --engine, --rules, --persist and --config, given as one `request`."""
 
-    return Request(
-        live or b"/",
-        blank,
-        engine,
-        live is not None,
-        tuple(rule_paths),
-        tuple(persist),
-        tuple(config),
-    )
+    @functools.wraps(command)
+    def asked(
+        live: bytes | None,
+        blank: bytes | None,
+        engine: str,
+        rule_paths: tuple[Path, ...],
+        persist: tuple[bytes, ...],
+        config: tuple[bytes, ...],
+        **others: Any,
+    ) -> Any:
+        from drift.pipeline import Request
+
+        wanted = Request(live or b"/", blank, engine, live is not None, rule_paths, persist, config)
+        return command(request=wanted, **others)
+
+    # click lists options from the last decorator to the first.
+    return cast("Command", roots(rules(persist(config(asked)))))
+
+
+def scanned(request: Request, *, quiet: bool) -> Scan:
+    """The scan that several commands begin with, with its progress and its notes on stderr."""
+    from drift import pipeline
+
+    progress = Progress(wanted=not quiet)
+    try:
+        found = pipeline.scan(request, os.environ, progress=progress)
+    finally:
+        progress.done()
+    report_notes(found.notes)
+    return found
 
 
 def report_notes(notes: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -10,11 +9,10 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drift.commands.copy_run import CopyRun
     from drift.locate import Located
     from drift.model import Skipped
+    from drift.pipeline import Request
     from drift.saving.targets import Targets
 
 
@@ -27,10 +25,7 @@ Examples:
 """
 )
 @click.argument("paths", nargs=-1, type=options.BytesPath(), metavar="[PATH]...")
-@options.roots
-@options.rules
-@options.persist
-@options.config
+@options.request
 @click.option("--all", "all_entries", is_flag=True, help="Save what is for review as well.")
 @click.option("--hidden", is_flag=True, help="Save what the root itself has below mount points.")
 @click.option("--no-snapshot", is_flag=True, help="Read the live root as it is, not a snapshot.")
@@ -40,12 +35,7 @@ Examples:
 @options.quiet
 def save(
     paths: tuple[bytes, ...],
-    live: bytes | None,
-    blank: bytes | None,
-    engine: str,
-    rule_paths: tuple[Path, ...],
-    persist: tuple[bytes, ...],
-    config: tuple[bytes, ...],
+    request: Request,
     *,
     all_entries: bool,
     hidden: bool,
@@ -60,7 +50,6 @@ def save(
     Each entry is copied from a snapshot of the live root, verified, and then put in its place:
     it is there whole or not at all. What is different in the store is left alone.
     """
-    from drift import pipeline
     from drift.commands.copy_run import tidy
     from drift.errors import ExitCode, UsageError
     from drift.locate import locate
@@ -71,23 +60,14 @@ def save(
     skipped: list[Skipped] = []
     found = None
     if not paths:
-        progress = options.Progress(wanted=not quiet)
-        try:
-            found = pipeline.scan(
-                options.request(live, blank, engine, rule_paths, persist, config),
-                os.environ,
-                progress=progress,
-            )
-        finally:
-            progress.done()
+        found = options.scanned(request, quiet=quiet)
         skipped += found.report.skipped
-        options.report_notes(found.notes)
     # The blank has been read; from here on only the live root matters.
-    located = locate(live or b"/", b"none", explicit_live=live is not None)
+    located = locate(request.live, b"none", explicit_live=request.explicit_live)
     try:
         targets: Targets
         if found is None:
-            store = where.main_store(located, persist)
+            store = where.main_store(located, request.persist)
             targets = {store: where.rooted(paths, located.live_directory)}
         elif hidden:
             hidden_paths = [item.path for item in found.report.hidden]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ from drift.commands import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from drift.pipeline import Request
 
 # Lines follow COLUMNS or the terminal's width; elsewhere they may be this long.
 WIDTH = 100
@@ -29,10 +29,7 @@ Examples:
   sudo drift scan --json | jq .counts
 """
 )
-@options.roots
-@options.rules
-@options.persist
-@options.config
+@options.request
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would be lost.")
 @click.option("--brief", is_flag=True, help="Print one line.")
@@ -40,12 +37,7 @@ Examples:
 @options.quiet
 @click.option("-v", "--verbose", is_flag=True, help="Also list what is safe to lose.")
 def scan(
-    live: bytes | None,
-    blank: bytes | None,
-    engine: str,
-    rule_paths: tuple[Path, ...],
-    persist: tuple[bytes, ...],
-    config: tuple[bytes, ...],
+    request: Request,
     *,
     as_json: bool,
     exit_code: bool,
@@ -58,21 +50,10 @@ def scan(
 
     Each line has a verdict: persist is state worth keeping, review is for you to look at.
     """
-    from drift import pipeline
     from drift.errors import ExitCode
     from drift.render import scan_json, scan_text
 
-    progress = options.Progress(wanted=not quiet)
-    try:
-        found = pipeline.scan(
-            options.request(live, blank, engine, rule_paths, persist, config),
-            os.environ,
-            progress=progress,
-        )
-    finally:
-        progress.done()
-    report = found.report
-    options.report_notes(found.notes)
+    report = options.scanned(request, quiet=quiet).report
     if as_json:
         options.write([scan_json.render(report)])
     elif brief:

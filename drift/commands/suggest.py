@@ -15,11 +15,10 @@ from drift.commands import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from drift.model import Suggestion
     from drift.nixfile import Addition
-    from drift.pipeline import Scan
+    from drift.pipeline import Request, Scan
 
 
 @click.command(
@@ -34,10 +33,7 @@ Examples:
   sudo drift suggest --json | jq '.directories[].directory'
 """
 )
-@options.roots
-@options.rules
-@options.persist
-@options.config
+@options.request
 @click.option(
     "--nix",
     "nix",
@@ -66,12 +62,7 @@ Examples:
 @options.color
 @options.quiet
 def suggest(
-    live: bytes | None,
-    blank: bytes | None,
-    engine: str,
-    rule_paths: tuple[Path, ...],
-    persist: tuple[bytes, ...],
-    config: tuple[bytes, ...],
+    request: Request,
     nix: str | None,
     *,
     preservation: bool,
@@ -88,7 +79,6 @@ def suggest(
     What was not recognised is printed as comments, for you to decide. The result goes to stdout,
     advice and next steps go to stderr.
     """
-    from drift import pipeline
     from drift.errors import ExitCode, UsageError
     from drift.render.text import plural
 
@@ -99,17 +89,8 @@ def suggest(
     if write and into is None:
         raise UsageError("--write changes the file that --into names", "add --into FILE")
     patch = None if into is None else _Patch(into, write=write, color=color)
-    progress = options.Progress(wanted=not quiet)
-    try:
-        found = pipeline.scan(
-            options.request(live, blank, engine, rule_paths, persist, config),
-            os.environ,
-            progress=progress,
-        )
-    finally:
-        progress.done()
+    found = options.scanned(request, quiet=quiet)
     suggestion = suggestion_of(found, cache=cache, all_entries=all_entries)
-    options.report_notes(found.notes)
     added, complete = False, True
     if patch is not None:
         added, complete = patch.apply(suggestion)
