@@ -90,4 +90,9 @@ def judge(book: RuleBook, line: Line) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    try:
+        main([Path(name) for name in sys.argv[1:]])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) had enough; without this, the exit would flush and complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
