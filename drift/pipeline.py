@@ -72,6 +72,7 @@ def scan(
     from drift.configured import Configured, read_configured
     from drift.lockout import read_lockouts
     from drift.persistence import read_persistence, with_newer
+    from drift.reviewing.rules import expired_notes, with_reviewed
     from drift.rulebook import load, rule_sources
     from drift.system.accounts import read_accounts
     from drift.system.nixos import read_regenerated
@@ -94,6 +95,7 @@ def scan(
         persistence = read_persistence(
             located.mounts, root, given=request.persist, claims=configured.claims
         )
+        book = with_reviewed(book, root, persistence.stores)
         facts = Facts(
             homes=homes,
             mounts=persistence.points,
@@ -146,7 +148,7 @@ def scan(
         store=persistence.stores[0],
         declarations=persistence.declarations,
         pending=_pending(entries, persistence),
-        notes=configured.notes,
+        notes=(*configured.notes, *expired_notes(book.expired)),
     )
 
 

@@ -200,6 +200,8 @@ def test_the_list_counts_the_rules_of_each_service(file):
         "advice": None,
         "examples": ["/var/lib/zed-test/db"],
         "not": ["/var/lib/zed-test2"],
+        "reviewed": None,
+        "expires": None,
         "rule": f"{file}:6",
     }
 

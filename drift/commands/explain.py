@@ -43,13 +43,17 @@ def explain(
     that PATH is a directory. With - the paths are read from stdin, one a line. No root and no
     Btrfs is needed, and the path need not exist. On NixOS, what units say counts below the rules.
     """
+    from drift.reviewing.rules import expired_notes, with_reviewed_of
     from drift.rulebook import load, rule_sources
     from drift.rulebook.book import DEFAULT_HOMES
     from drift.rulebook.naming import read_path
 
     book = load(rule_sources(rule_paths, os.environ), os.environ)
     homes = {*DEFAULT_HOMES, os.fsencode(os.environ.get("HOME", ""))}
-    book = _with_units(book, os.path.realpath(live))
+    root = os.path.realpath(live)
+    book = with_reviewed_of(book, root)
+    options.report_notes(expired_notes(book.expired))
+    book = _with_units(book, root)
     answers = []
     for text in _read_paths(paths):
         path, kind = read_path(text)

@@ -105,23 +105,26 @@ def check(files: tuple[Path, ...]) -> None:
     The examples are tried with the shipped rules below, as they would be in use. A directory
     stands for the rule files in it.
     """
+    from drift.reviewing.rules import expired_notes
     from drift.rulebook import Layer, RuleFilesError, load, shipped_directory
     from drift.rulebook.checking import example_faults, repeated_patterns
 
     given = [(Layer.GIVEN, path) for path in files]
-    checked = load(given).rules
+    sound = load(given)
+    checked = (*sound.rules, *sound.expired)
     try:
         book = load([(Layer.SHIPPED, shipped_directory()), *given], os.environ)
     except RuleFilesError:
         # The files alone are sound; what is wrong with others is not asked here.
         book = load(given)
-    faults = repeated_patterns(checked) + example_faults(checked, book)
+    faults = repeated_patterns(checked) + example_faults(sound.rules, book)
     if faults:
         raise RuleFilesError(faults)
     if not checked:
         from drift.errors import UsageError
 
         raise UsageError("No rule files there", "name .toml files, or a directory that holds them")
+    options.report_notes(expired_notes(sound.expired))
     count = len({rule.origin.rpartition(":")[0] for rule in checked})
     click.echo(
         f"{count} file{'s' * (count != 1)}, {len(checked)} rule{'s' * (len(checked) != 1)}: no fault"
@@ -129,9 +132,13 @@ def check(files: tuple[Path, ...]) -> None:
 
 
 def _load(rule_paths: tuple[Path, ...]) -> RuleBook:
+    from drift.reviewing.rules import expired_notes, with_reviewed_of
     from drift.rulebook import load, rule_sources
 
-    return load(rule_sources(rule_paths, os.environ), os.environ)
+    book = load(rule_sources(rule_paths, os.environ), os.environ)
+    book = with_reviewed_of(book, b"/")
+    options.report_notes(expired_notes(book.expired))
+    return book
 
 
 def _as_json(chosen: Iterable[Rule]) -> str:
@@ -159,6 +166,8 @@ def _fields(rule: Rule) -> dict[str, Any]:
         "advice": rule.advice,
         "examples": rule.examples,
         "not": rule.excludes,
+        "reviewed": rule.reviewed,
+        "expires": rule.expires,
         "rule": rule.origin,
     }
 
@@ -189,5 +198,9 @@ def _as_text(chosen: Iterable[Rule]) -> str:
             lines.append(f"  method: {rule.method}")
         if rule.advice:
             lines.append(f"  advice: {rule.advice}")
+        if rule.reviewed:
+            lines.append(f"  decided on {rule.reviewed}")
+        if rule.expires:
+            lines.append(f"  decides until {rule.expires}")
         lines.append(f"  {rule.origin}")
     return "".join(f"{printable(line)}\n" for line in lines)

@@ -34,12 +34,21 @@ class RuleBook:
     `file` or `directory` before `path`, then the later rule.
     """
 
-    def __init__(self, rules: Rows | Iterable[Rule | Row] = (), trie: Trie | None = None) -> None:
-        """`trie` is what `rules` were compiled to, or None to compile them now."""
+    def __init__(
+        self,
+        rules: Rows | Iterable[Rule | Row] = (),
+        trie: Trie | None = None,
+        expired: Iterable[Rule] = (),
+    ) -> None:
+        """`trie` is what `rules` were compiled to, or None to compile them now.
+
+        `expired` are rules that no longer decide, for reports.
+        """
         self._rows = rules if isinstance(rules, Rows) else Rows(rules)
         if trie is None:
             trie = grow([new_node(), new_node()], self._rows.rows(0))
         self._trie = trie
+        self.expired = tuple(expired)
         self._ground = Ground(self._rows.rule, trie[1])
         self._starts: dict[frozenset[bytes], Position] = {}
 
@@ -52,10 +61,11 @@ class RuleBook:
         """What the rules were compiled to; not to be changed."""
         return self._trie
 
-    def with_rules(self, extra: Iterable[Rule | Row]) -> RuleBook:
+    def with_rules(self, extra: Iterable[Rule | Row], expired: Iterable[Rule] = ()) -> RuleBook:
         """A book with `extra` after the rules of this one, which stays as it is."""
         rows = self._rows.plus(extra)
-        return RuleBook(rows, grow(self._trie, rows.rows(len(self._rows))))
+        trie = grow(self._trie, rows.rows(len(self._rows)))
+        return RuleBook(rows, trie, (*self.expired, *expired))
 
     def walk(self, homes: Iterable[bytes] = DEFAULT_HOMES) -> Position:
         """Stand at `/`. Rules that start with `~/` hold in each of `homes`, as in `b"/home/alice"`."""

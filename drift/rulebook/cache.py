@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "rules.cache"
 
-_FORMAT = 3
+_FORMAT = 4
 _WRITER = (_FORMAT, __version__, sys.version, marshal.version)
 _CHECKSUM_BYTES = 4
 _SUBVOLUME_TOP = 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from drift.rulebook.book import RuleBook
 from drift.rulebook.cache import cache_directory, read_cache, write_cache
 from drift.rulebook.rows import Rows, pack
-from drift.rulebook.rule import Layer
+from drift.rulebook.rule import EXPIRES, Layer, from_row
 from drift.rulebook.sources import rule_files
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def load(sources: Sequence[Source], environ: Mapping[str, str] = os.environ) -> 
 def load_cached(sources: Sequence[Source], cache: Path | None) -> RuleBook:
     """Like `load`, with the compiled rules kept in the directory `cache`; None keeps nothing.
 
-    Rules given for this one run are not kept.
+    Rules given for this one run are not kept. Rules that expire are kept uncompiled, after all
+    others: on each day the book has those that still decide.
     """
     lasting, unlisted = _files(source for source in sources if source[0] is not Layer.GIVEN)
     given, missing = _files(source for source in sources if source[0] is Layer.GIVEN)
@@ -48,10 +49,18 @@ def load_cached(sources: Sequence[Source], cache: Path | None) -> RuleBook:
         from drift.rulebook.faults import RuleFilesError
 
         raise RuleFilesError(faults)
+    passing = kept[2] if kept else [row for row in rows if row[EXPIRES]]
+    if passing and not kept:
+        rows = [row for row in rows if not row[EXPIRES]]
     book = RuleBook(Rows((), kept[0]), kept[1]) if kept else RuleBook(rows)
     if cache and key and not kept and _settled(key):
-        write_cache(cache, key, (pack(rows), book.trie))
-    return book.with_rules(more) if more else book
+        write_cache(cache, key, (pack(rows), book.trie, passing))
+    more = [*passing, *more]
+    if not more:
+        return book
+    today = time.strftime("%Y-%m-%d")
+    expired = [row for row in more if row[EXPIRES] and row[EXPIRES] <= today]
+    return book.with_rules([row for row in more if row not in expired], map(from_row, expired))
 
 
 def _files(sources: Iterable[Source]) -> tuple[list[RuleFile], list[Fault]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ _RULE_KEYS = (
     "advice",
     "examples",
     "not",
+    "reviewed",
+    "expires",
 )
 _MODE = re.compile(r"[0-7]{3,4}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
@@ -185,6 +188,8 @@ class _Reader:
             int(layer),
             self._paths(table, at, "examples"),
             self._paths(table, at, "not"),
+            self._date(table, at, "reviewed"),
+            self._date(table, at, "expires"),
         )
         for pattern in patterns:
             yield (*subject, verdict, severity, why, pattern, kind, origin, *details)
@@ -313,6 +318,23 @@ class _Reader:
             self.fault((*at, "mode"), what, 'three or four octal digits, as in "0700"')
             return None
         return int(text, 8)
+
+    def _date(self, table: dict[str, Any], at: KeyPath, key: str) -> str | None:
+        """A date of TOML, or one in quotes."""
+        value = table.get(key)
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        text = self._typed(table, at, key, str)
+        if text is None:
+            return None
+        try:
+            # Only the one form, whose order as text is that of time.
+            if date.fromisoformat(text).isoformat() == text:
+                return str(text)
+        except ValueError:
+            pass
+        self.fault((*at, key), f"{printable(text)!r} is no date", 'write it as in "2027-01-31"')
+        return None
 
 
 def _type_name(value: object) -> str:

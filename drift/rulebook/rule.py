@@ -33,7 +33,8 @@ class Rule:
 
     `origin` is `rules/openssh.toml:12` (the line of the rule's header) or `unit sshd.service`.
     `examples` are paths that the rule decides, `excludes` (the key `not`) paths that it doesn't;
-    the rules made from one `paths` list share both.
+    the rules made from one `paths` list share both. `reviewed` and `expires` are dates as in
+    `2026-11-22`: when somebody decided so, and from when on the rule no longer decides.
     """
 
     service: str
@@ -54,10 +55,15 @@ class Rule:
     layer: Layer = Layer.GIVEN
     examples: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    reviewed: str | None = None
+    expires: str | None = None
 
 
 Row = tuple[Any, ...]
 """The fields of a Rule in their order, enums by value: what a cache can hold."""
+
+EXPIRES = 19
+"""The place of `expires` in a row."""
 
 
 def to_row(rule: Rule) -> Row:
@@ -80,6 +86,8 @@ def to_row(rule: Rule) -> Row:
         int(rule.layer),
         rule.examples,
         rule.excludes,
+        rule.reviewed,
+        rule.expires,
     )
 
 
