@@ -13,6 +13,7 @@ from drift.commands import options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from drift.model import Report
     from drift.pipeline import Request
 
 # Lines follow COLUMNS or the terminal's width; elsewhere they may be this long.
@@ -27,12 +28,24 @@ Examples:
   sudo drift scan
   sudo drift scan --live /mnt --blank root-blank
   sudo drift scan --json | jq .counts
+  sudo drift scan --ncdu | ncdu -f -
+  sudo drift scan --markdown > report.md
+  sudo drift scan --prometheus --output /var/lib/node-exporter/drift.prom
 """
 )
 @options.request
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would be lost.")
 @click.option("--brief", is_flag=True, help="Print one line.")
+@click.option("--markdown", is_flag=True, help="Print a report to paste into an issue or a note.")
+@click.option("--ncdu", is_flag=True, help="Print ncdu's export format: browse it with ncdu -f -.")
+@click.option("--prometheus", is_flag=True, help="Print metrics for node exporter's textfiles.")
+@click.option(
+    "--output",
+    type=options.BytesPath(),
+    metavar="FILE",
+    help="Write to this file, whole or not at all, instead of stdout.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would be lost.")
 @options.color
 @options.quiet
 @click.option("-v", "--verbose", is_flag=True, help="Also list what is safe to lose.")
@@ -40,8 +53,12 @@ def scan(
     request: Request,
     *,
     as_json: bool,
-    exit_code: bool,
     brief: bool,
+    markdown: bool,
+    ncdu: bool,
+    prometheus: bool,
+    output: bytes | None,
+    exit_code: bool,
     color: str,
     quiet: bool,
     verbose: bool,
@@ -50,18 +67,34 @@ def scan(
 
     Each line has a verdict: persist is state worth keeping, review is for you to look at.
     """
-    from drift.errors import ExitCode
-    from drift.render import scan_json, scan_text
+    from drift.errors import ExitCode, UsageError
+    from drift.output_file import find_place, write_whole
+    from drift.render.scan_text import AT_STAKE
 
+    forms = {
+        "json": as_json,
+        "brief": brief,
+        "markdown": markdown,
+        "ncdu": ncdu,
+        "prometheus": prometheus,
+    }
+    if sum(forms.values()) > 1:
+        raise UsageError(
+            "--json, --brief, --markdown, --ncdu and --prometheus exclude each other",
+            "choose one form",
+        )
+    form = next((name for name, wanted in forms.items() if wanted), "text")
+    # A file that can't be is refused before the long work.
+    place = None if output is None else find_place(output)
+    if place is not None and color == "auto":
+        color = "never"
     report = options.scanned(request, quiet=quiet).report
-    if as_json:
-        options.write([scan_json.render(report)])
-    elif brief:
-        options.write([scan_text.brief(report)])
+    result = _rendered(report, form, color=color, verbose=verbose)
+    if place is None:
+        options.write([result])
     else:
-        style = scan_text.Style(_width(), _painter(color), verbose)
-        options.write([scan_text.render(report, time.time_ns(), style)])
-    at_stake = any(group.verdict in scan_text.AT_STAKE for group in report.groups)
+        write_whole(place, result if isinstance(result, bytes) else result.encode())
+    at_stake = any(group.verdict in AT_STAKE for group in report.groups)
     if report.skipped:
         code = ExitCode.INCOMPLETE
     elif exit_code and at_stake:
@@ -69,6 +102,32 @@ def scan(
     else:
         code = ExitCode.DONE
     click.get_current_context().exit(code)
+
+
+def _rendered(report: Report, form: str, *, color: str, verbose: bool) -> str | bytes:
+    now = time.time_ns()
+    match form:
+        case "json":
+            from drift.render import scan_json
+
+            return scan_json.render(report)
+        case "markdown":
+            from drift.render import markdown
+
+            return markdown.render(report, now, verbose=verbose)
+        case "ncdu":
+            from drift.render import ncdu
+
+            return ncdu.render(report, now, verbose=verbose)
+        case "prometheus":
+            from drift.render import prometheus
+
+            return prometheus.render(report, now)
+    from drift.render import scan_text
+
+    if form == "brief":
+        return scan_text.brief(report)
+    return scan_text.render(report, now, scan_text.Style(_width(), _painter(color), verbose))
 
 
 def _width() -> int:
