@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from drift.pipeline import Request, Scan
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+# Lines follow COLUMNS or the terminal's width; elsewhere they may be this long.
+WIDTH = 100
+# A table's own columns take this much.
+NARROWEST = 60
 
 
 class BytesPath(click.ParamType[bytes]):
@@ -152,6 +159,20 @@ def wants_color(choice: str) -> bool:
     if choice == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return choice == "always"
+
+
+def line_width() -> int:
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+def severity_painter(choice: str) -> Callable[[str, str], str]:
+    """Colour a text by its severity, as far as colours are wanted."""
+    if not wants_color(choice):
+        return lambda text, _: text
+    colors = {"critical": "red", "high": "yellow", "normal": None, "low": "bright_black"}
+    return lambda text, severity: click.style(
+        text, fg=colors.get(severity), bold=severity == "critical"
+    )
 
 
 def write(parts: Iterable[str | bytes]) -> None:

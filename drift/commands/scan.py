@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,8 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from drift.model import Report
     from drift.pipeline import Request
-
-# Lines follow COLUMNS or the terminal's width; elsewhere they may be this long.
-WIDTH = 100
-# The table's own columns take this much.
-NARROWEST = 60
 
 
 @click.command(
@@ -127,17 +119,5 @@ def _rendered(report: Report, form: str, *, color: str, verbose: bool) -> str | 
 
     if form == "brief":
         return scan_text.brief(report)
-    return scan_text.render(report, now, scan_text.Style(_width(), _painter(color), verbose))
-
-
-def _width() -> int:
-    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
-
-
-def _painter(choice: str) -> Callable[[str, str], str]:
-    if not options.wants_color(choice):
-        return lambda text, _: text
-    colors = {"critical": "red", "high": "yellow", "normal": None, "low": "bright_black"}
-    return lambda text, severity: click.style(
-        text, fg=colors.get(severity), bold=severity == "critical"
-    )
+    style = scan_text.Style(options.line_width(), options.severity_painter(color), verbose)
+    return scan_text.render(report, now, style)

@@ -88,7 +88,7 @@ def suggest(
         )
     if write and into is None:
         raise UsageError("--write changes the file that --into names", "add --into FILE")
-    patch = None if into is None else _Patch(into, write=write, color=color)
+    patch = None if into is None else Patch(into, write=write, color=color)
     found = options.scanned(request, quiet=quiet)
     suggestion = suggestion_of(found, cache=cache, all_entries=all_entries)
     added, complete = False, True
@@ -114,16 +114,20 @@ def suggest(
     click.get_current_context().exit(ExitCode.DONE if complete else ExitCode.INCOMPLETE)
 
 
-class _Patch:
-    """What `--into FILE` does; the file is read, and refused, before the long work."""
+class Patch:
+    """What `--into FILE` does; the file is read, and refused, before the long work.
 
-    def __init__(self, file: bytes, *, write: bool, color: str) -> None:
+    `keep_old` leaves the file as it was beside the new one.
+    """
+
+    def __init__(self, file: bytes, *, write: bool, color: str, keep_old: bool = True) -> None:
         from drift.nixfile import read_declared
         from drift.rewrite import read_original
 
         self.file = file
         self.write = write
         self.color = color
+        self.keep_old = keep_old
         self.original = read_original(file)
         with self._named():
             read_declared(self.original.text)
@@ -150,9 +154,12 @@ class _Patch:
         options.write(render_patch(self.file, before, addition.text, paint=_painter(self.color)))
         if self.write:
             kept = replace_text(self.original, addition.text)
-            click.echo(
-                f"{shown(self.original.path)} is changed, as it was: {shown(kept)}", err=True
-            )
+            said = f"{shown(self.original.path)} is changed"
+            if self.keep_old:
+                said += f", as it was: {shown(kept)}"
+            else:
+                os.unlink(kept)
+            click.echo(said, err=True)
         return self.write, not addition.left_out
 
     @contextmanager
