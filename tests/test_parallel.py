@@ -47,17 +47,28 @@ def whole(search, number, since=0):
 def test_processes_share_a_tree_without_losing_a_row(monkeypatch, tree, processes, alone):
     search, number = tree
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", alone)
-    found = parallel.read_tree(search, number, 0, processes=processes)
+    found, _ = parallel.read_tree(search, number, 0, processes=processes)
     assert found == whole(search, number)
     assert len(found.names) == 400 + 80 + 58 + 37
     assert len(found.targets) == 80
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_each_part_is_sifted_once_by_whoever_read_it(monkeypatch, tree, processes):
+    search, number = tree
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    _, sifted = parallel.read_tree(
+        search, number, 0, sift=lambda _, part: list(part.inodes), processes=processes
+    )
+    assert len(sifted) > 1
+    assert [inode for part in sifted for inode in part] == list(whole(search, number).inodes)
 
 
 def test_what_a_killed_process_leaves_is_read_all_the_same(monkeypatch, tree):
     search, number = tree
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
     monkeypatch.setattr(parallel, "_work", lambda *_: os._exit(9))
-    assert parallel.read_tree(search, number, 0, processes=3) == whole(search, number)
+    assert parallel.read_tree(search, number, 0, processes=3)[0] == whole(search, number)
 
 
 def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
@@ -69,7 +80,7 @@ def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
 
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
     monkeypatch.setattr(parallel, "_work", take_and_die)
-    assert parallel.read_tree(search, number, 0, processes=2) == whole(search, number)
+    assert parallel.read_tree(search, number, 0, processes=2)[0] == whole(search, number)
 
 
 def test_reading_stops_between_inodes_and_goes_on_there(tree):

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import LAST_FREE_OBJECTID
-from drift.btrfs.trees import (
-    Columns,
-    dismiss_unchanged_directories,
-    highest_inode,
-    read_columns,
-)
+from drift.btrfs.trees import Columns, highest_inode, read_columns
 from drift.errors import DriftError
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
 
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 48
 # Work is handed out in pieces, for inodes lie closer in some places than in others.
 PIECES = 24
 MOST_PROCESSES = 4
+
+# What is made of a part of the columns, of plain types only.
+Sift = Callable[[Search, Columns], Any]
+Part = tuple[Columns, Any]
 
 # The columns that are arrays, in the order in which a process sends them.
 ARRAYS = ("inodes", "parents", "generations", "sizes", "touched")
@@ -36,14 +35,14 @@ def read_tree(
     tree: int,
     since: int,
     *,
-    other: int | None = None,
+    sift: Sift | None = None,
     progress: Callable[[int], None] | None = None,
     processes: int | None = None,
-) -> Columns:
+) -> tuple[Columns, list[Any]]:
     """What `read_columns` gives for all of `tree`, read by as many processes as pay.
 
-    With `other`, the tree it parted from at `since`, directories that were only read are left out
-    of what was touched.
+    Whoever has read a part of it also makes of it what `sift` says, of plain types only; the
+    second value holds that of each part, and the columns no longer the items of what was touched.
 
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
@@ -51,9 +50,9 @@ def read_tree(
     reached = read_columns(
         search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE
     )
-    _dismiss(search, other, since, columns)
+    sifted = [_sifted(search, sift, columns)]
     if reached is None:
-        return columns
+        return columns, sifted
     if processes is None:
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
     highest = highest_inode(search, tree)
@@ -61,14 +60,16 @@ def read_tree(
     if processes < 2 or len(pieces) < 2:
         rest = Columns()
         read_columns(search, tree, since, first=reached, into=rest, progress=progress)
-        _dismiss(search, other, since, rest)
+        sifted.append(_sifted(search, sift, rest))
         _append(columns, rest)
-        return columns
-    work = _Work(tree, since, other, pieces)
+        return columns, sifted
+    work = _Work(tree, since, sift, pieces)
     found = _share(search, work, processes, len(columns.names), progress)
     for index in range(len(pieces)):
-        _append(columns, found.pop(index))
-    return columns
+        piece, result = found.pop(index)
+        _append(columns, piece)
+        sifted.append(result)
+    return columns, sifted
 
 
 class _Work(NamedTuple):
@@ -76,24 +77,24 @@ class _Work(NamedTuple):
 
     tree: int
     since: int
-    other: int | None
+    sift: Sift | None
     pieces: list[tuple[int, int]]
 
     def read(
         self, search: Search, index: int, progress: Callable[[int], None] | None = None
-    ) -> Columns:
+    ) -> Part:
         first, last = self.pieces[index]
         piece = Columns()
         read_columns(
             search, self.tree, self.since, first=first, last=last, into=piece, progress=progress
         )
-        _dismiss(search, self.other, self.since, piece)
-        return piece
+        return piece, _sifted(search, self.sift, piece)
 
 
-def _dismiss(search: Search, other: int | None, since: int, columns: Columns) -> None:
-    if other is not None and since:
-        dismiss_unchanged_directories(search, other, since, columns)
+def _sifted(search: Search, sift: Sift | None, columns: Columns) -> Any:
+    result = None if sift is None else sift(search, columns)
+    columns.items = []
+    return result
 
 
 def _pieces(first: int, highest: int) -> list[tuple[int, int]]:
@@ -112,13 +113,13 @@ def _share(
     processes: int,
     before: int,
     progress: Callable[[int], None] | None,
-) -> dict[int, Columns]:
+) -> dict[int, Part]:
     # Each byte in the pipe is a piece; whoever reads it does it. All of them fit in at once.
     tickets, give = os.pipe()
     os.write(give, bytes(range(len(work.pieces))))
     os.close(give)
     children = []
-    found: dict[int, Columns] = {}
+    found: dict[int, Part] = {}
     try:
         for _ in range(processes - 1):
             memory = os.memfd_create("drift", os.MFD_CLOEXEC)
@@ -135,7 +136,7 @@ def _share(
 
         while ticket := os.read(tickets, 1):
             piece = work.read(search, ticket[0], report)
-            rows += len(piece.names)
+            rows += len(piece[0].names)
             found[ticket[0]] = piece
         for pid, memory in children:
             os.waitpid(pid, 0)
@@ -168,18 +169,19 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
         os._exit(status)
 
 
-def _sent(columns: Columns) -> tuple[object, ...]:
+def _sent(part: Part) -> tuple[object, ...]:
+    columns, result = part
     return (
         tuple(getattr(columns, name).tobytes() for name in ARRAYS),
         tuple(bytes(getattr(columns, name)) for name in BYTES),
         columns.names,
         columns.targets,
         columns.directories,
-        columns.items,
+        result,
     )
 
 
-def _received(memory: int) -> dict[int, Columns]:
+def _received(memory: int) -> dict[int, Part]:
     os.lseek(memory, 0, os.SEEK_SET)
     if not os.fstat(memory).st_size:
         return {}
@@ -189,7 +191,7 @@ def _received(memory: int) -> dict[int, Columns]:
             done = marshal.load(file)
         except (EOFError, ValueError, TypeError):
             return {}
-    for index, (arrays, contents, names, targets, directories, items) in done:
+    for index, (arrays, contents, names, targets, directories, result) in done:
         piece = Columns()
         for name, content in zip(ARRAYS, arrays, strict=True):
             getattr(piece, name).frombytes(content)
@@ -198,8 +200,7 @@ def _received(memory: int) -> dict[int, Columns]:
         piece.names = names
         piece.targets = targets
         piece.directories = directories
-        piece.items = items
-        found[index] = piece
+        found[index] = piece, result
     return found
 
 
@@ -213,4 +214,3 @@ def _append(columns: Columns, piece: Columns) -> None:
     columns.names += piece.names
     columns.targets.update((rows + row, target) for row, target in piece.targets.items())
     columns.directories.update(piece.directories)
-    columns.items += piece.items

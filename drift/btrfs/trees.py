@@ -52,14 +52,15 @@ MTIME = Struct("<qI")
 # Where the four bits of the mode that name the type lie in OWNER's bytes.
 TYPE_BYTE = 9
 TYPE_BITS = 0xF0
-# The same in a whole inode item.
-MODE_TYPE_BYTE = 53
 SYMLINK_BITS = stat.S_IFLNK >> 8
 DIRECTORY_BITS = stat.S_IFDIR >> 8
 INODE_ITEM_SIZE = 160
 
 # Inodes that lie closer than this are read in one search instead of one each.
 NEARBY = 8
+
+# One item of a known inode: type, offset, payload.
+Item = tuple[int, int, bytes]
 
 
 @dataclass(slots=True)
@@ -69,8 +70,10 @@ class Columns:
     Inode numbers ascend from row to row. `owners` and `mtimes` hold OWNER and MTIME of each row,
     `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
     twice the length of the names in it. `generations` is filled only where all of a tree is read.
-    `touched` are the older inodes whose item was written since, in ascending order, with their
-    inode items in `items`; whether anything about them differs is for the reader to compare.
+    `touched` are the older inodes whose item was written since, in ascending order, with those of
+    their items that the search returned in `items`: the inode item first, no DIR_ITEM, and not all,
+    for some may lie in leaves that were not rewritten. Whether anything about them differs is for
+    the reader to compare.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
@@ -83,7 +86,7 @@ class Columns:
     targets: dict[int, bytes] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
-    items: list[bytes] = field(default_factory=list)
+    items: list[list[Item]] = field(default_factory=list)
 
     def owner(self, row: int) -> tuple[int, int, int]:
         """uid, gid and mode of a row; the mode with its type."""
@@ -167,8 +170,11 @@ def read_columns(
     add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
     add_name, add_generation = names.append, columns.generations.append
     wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
-    # The inode whose further items are wanted, None while stepping over an older one's.
+    # The inode whose further names are wanted, None while stepping over an older one's, and the
+    # items of one that was touched.
     current: int | None = None
+    held: list[Item] | None = None
+    older = 0
     resume: int | None = None
     generation = size = form = 0
     owner = mtime = b""
@@ -186,12 +192,15 @@ def read_columns(
                 if length != INODE_ITEM_SIZE:
                     raise MalformedItemError(f"the item of inode {inode} has {length} bytes")
                 length = next_length
+                held = None
                 if transid < since:
                     current = None
                 elif generation <= since and since:
                     current = None
+                    older = inode
+                    held = [(INODE_ITEM, 0, buffer[before + HEADER_SIZE : position])]
                     touched.append(inode)
-                    columns.items.append(buffer[before + HEADER_SIZE : position])
+                    columns.items.append(held)
                 else:
                     current = inode
                     form = owner[TYPE_BYTE] & TYPE_BITS
@@ -215,7 +224,7 @@ def read_columns(
                         before = position
                         position += HEADER_SIZE + length
                         kind, length = type_and_length(buffer, position + 24)
-            else:
+            elif held is None:
                 _, inode, offset, _, _ = HEADER.unpack_from(buffer, position)
                 if current == inode and inode != FIRST_FREE_OBJECTID:
                     start = position + HEADER_SIZE
@@ -240,7 +249,20 @@ def read_columns(
                 kind, length = type_and_length(buffer, position + 24)
             # Step over what is not wanted, by length alone: to the next inode, and for a new one to
             # its next ref; a symlink's target lies in its extent.
-            if current is None:
+            if held is not None:
+                while kind > INODE_ITEM:
+                    _, inode, offset, _, _ = HEADER.unpack_from(buffer, position)
+                    if inode != older:
+                        # The leaf with its own inode item was not rewritten.
+                        held = None
+                        break
+                    start = position + HEADER_SIZE
+                    before = position
+                    position = start + length
+                    if kind != DIR_ITEM:
+                        held.append((kind, offset, buffer[start:position]))
+                    kind, length = type_and_length(buffer, position + 24)
+            elif current is None:
                 while kind > INODE_ITEM:
                     before = position
                     position += HEADER_SIZE + length
@@ -269,33 +291,6 @@ def read_columns(
     return resume
 
 
-def dismiss_unchanged_directories(search: Search, other: int, since: int, columns: Columns) -> None:
-    """Leave out of `touched` the directories that were only read since.
-
-    Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
-    where the other tree's item was not written since, and all but atime and transid is equal in
-    both, names and xattrs are as they were at the parting, which is as they are in `other`.
-    """
-    kept, items = array("Q"), []
-    for inode, item in zip(columns.touched, columns.items, strict=True):
-        if item[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
-            theirs = search.item(other, (inode, INODE_ITEM, 0))
-            if (
-                theirs is not None
-                and int.from_bytes(theirs[8:16], "little") < since
-                and _without_atime(item) == _without_atime(theirs)
-            ):
-                continue
-        kept.append(inode)
-        items.append(item)
-    columns.touched, columns.items = kept, items
-
-
-def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    # generation; size to rdev; sequence; ctime, mtime and otime. Not transid, flags and atime.
-    return item[0:8], item[16:64], item[72:80], item[124:160]
-
-
 def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
     if kind == INODE_REF:
         return inode_refs(offset, payload)
@@ -317,16 +312,50 @@ def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterato
         )
 
 
-def read_nodes(search: Search, tree: int, inodes: Iterable[int]) -> Iterator[Node]:
-    """Yield each of `inodes` (ascending) that exists in `tree`, in full and in that order."""
+def read_inodes(
+    search: Search, tree: int, inodes: Iterable[int]
+) -> Iterator[tuple[int, list[Item]]]:
+    """Yield each of `inodes` (ascending) that exists in `tree`, in that order, with its items.
+
+    The inode item comes first; DIR_ITEMs, which repeat the DIR_INDEXes, are left out.
+    """
     wanted: list[int] = []
     for inode in inodes:
         if wanted and (inode - wanted[-1] > NEARBY):
-            yield from _read_range(search, tree, wanted)
+            yield from _items_of(search, tree, wanted).items()
             wanted = []
         wanted.append(inode)
     if wanted:
-        yield from _read_range(search, tree, wanted)
+        yield from _items_of(search, tree, wanted).items()
+
+
+def _items_of(search: Search, tree: int, wanted: list[int]) -> dict[int, list[Item]]:
+    found: dict[int, list[Item]] = {}
+    chosen = frozenset(wanted)
+    key: Key = (wanted[0], 0, 0)
+    last: Key = (wanted[-1], ANY_TYPE, ANY)
+    unpack = HEADER.unpack_from
+    while count := search.fetch(tree, key, last, zeroed=False):
+        buffer, position = search.buffer, search.START
+        for _ in range(count):
+            _, inode, offset, kind, length = unpack(buffer, position)
+            start = position + HEADER_SIZE
+            position = start + length
+            if kind == INODE_ITEM:
+                if inode in chosen:
+                    found[inode] = [(kind, offset, buffer[start:position])]
+            elif kind != DIR_ITEM and inode in found:
+                found[inode].append((kind, offset, buffer[start:position]))
+        key = after((inode, kind, offset))
+        if search.ended(position) or key > last:
+            break
+    return found
+
+
+def read_nodes(search: Search, tree: int, inodes: Iterable[int]) -> Iterator[Node]:
+    """Yield each of `inodes` (ascending) that exists in `tree`, in full and in that order."""
+    for inode, items in read_inodes(search, tree, inodes):
+        yield node_of(inode, items)
 
 
 def highest_inode(search: Search, tree: int) -> int:
@@ -344,36 +373,7 @@ def highest_inode(search: Search, tree: int) -> int:
 
 
 def read_node(search: Search, tree: int, inode: int) -> Node | None:
-    return next(_read_range(search, tree, [inode]), None)
-
-
-def _read_range(search: Search, tree: int, wanted: list[int]) -> Iterator[Node]:
-    chosen = set(wanted)
-    node: Node | None = None
-    for inode, kind, offset, payload in read_items(
-        search, tree, (wanted[0], 0, 0), (wanted[-1], ANY_TYPE, ANY), chosen
-    ):
-        if kind == INODE_ITEM:
-            if node is not None:
-                yield node
-            node = _node(inode, payload)
-        elif node is None or node.inode != inode:
-            continue
-        elif kind == INODE_REF:
-            node.links += inode_refs(offset, payload)
-        elif kind == INODE_EXTREF:
-            node.links += inode_extrefs(payload)
-        elif kind == XATTR_ITEM:
-            node.xattrs += xattrs(payload)
-        elif kind == DIR_INDEX:
-            node.index.append(payload)
-        elif kind == EXTENT_DATA:
-            data = inline_data(payload)
-            if data is not None and offset == 0:
-                node.inline = data
-            node.extents.append(offset.to_bytes(8, "little") + payload[8:])
-    if node is not None:
-        yield node
+    return next(read_nodes(search, tree, [inode]), None)
 
 
 def read_items(
@@ -381,14 +381,12 @@ def read_items(
     tree: int,
     first: Key,
     last: Key,
-    chosen: set[int] | None = None,
     *,
     min_transid: int = 0,
 ) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield (objectid, type, offset, payload) of all items from `first` to `last`.
 
-    With `chosen`, only items of these objectids, and no DIR_ITEM, which repeats a DIR_INDEX. The
-    generator may be left at any time; the search buffer must not be used by others meanwhile.
+    The generator may be left at any time, and the search buffer used by others meanwhile.
     """
     key = first
     unpack = HEADER.unpack_from
@@ -402,8 +400,7 @@ def read_items(
             _, objectid, offset, kind, length = unpack(buffer, position)
             start = position + HEADER_SIZE
             position = start + length
-            if chosen is None or (kind != DIR_ITEM and objectid in chosen):
-                found.append((objectid, kind, offset, buffer[start:position]))
+            found.append((objectid, kind, offset, buffer[start:position]))
         ended = search.ended(position)
         key = after((objectid, kind, offset))
         # Handed out only now: the caller may search again between two items.
@@ -412,27 +409,49 @@ def read_items(
             return
 
 
-def _node(inode: int, payload: bytes) -> Node:
-    if len(payload) != INODE_ITEM_SIZE:
-        raise MalformedItemError(f"the item of inode {inode} has {len(payload)} bytes")
+def node_of(inode: int, items: Iterable[Item]) -> Node:
+    """An inode from its items, the inode item first."""
+    links: list[Link] = []
+    values: list[tuple[bytes, bytes]] = []
+    extents: list[bytes] = []
+    index: list[bytes] = []
+    inline = head = None
+    for kind, offset, payload in items:
+        if kind == INODE_REF:
+            links += inode_refs(offset, payload)
+        elif kind == EXTENT_DATA:
+            data = inline_data(payload)
+            if data is not None and offset == 0:
+                inline = data
+            extents.append(offset.to_bytes(8, "little") + payload[8:])
+        elif kind == DIR_INDEX:
+            index.append(payload)
+        elif kind == INODE_ITEM:
+            head = payload
+        elif kind == XATTR_ITEM:
+            values += xattrs(payload)
+        elif kind == INODE_EXTREF:
+            links += inode_extrefs(payload)
+    if head is None or len(head) != INODE_ITEM_SIZE:
+        raise MalformedItemError(f"the item of inode {inode} has {len(head or b'')} bytes")
     (
         generation, _, size, _, _, nlink, uid, gid, mode, rdev, _, _,
         _, _, _, _, mtime, mtime_nsec, otime, otime_nsec,
-    ) = INODE.unpack(payload)  # fmt: skip
+    ) = INODE.unpack(head)  # fmt: skip
     return Node(
-        inode=inode,
-        generation=generation,
-        size=size,
-        nlink=nlink,
-        uid=uid,
-        gid=gid,
-        mode=mode,
-        rdev=rdev,
-        mtime=mtime * 1_000_000_000 + mtime_nsec,
-        otime=otime * 1_000_000_000 + otime_nsec,
-        links=[],
-        xattrs=[],
-        extents=[],
-        inline=None,
-        index=[],
+        inode,
+        generation,
+        size,
+        nlink,
+        uid,
+        gid,
+        mode,
+        rdev,
+        mtime * 1_000_000_000 + mtime_nsec,
+        otime * 1_000_000_000 + otime_nsec,
+        links,
+        values,
+        extents,
+        inline,
+        index,
     )

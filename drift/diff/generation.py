@@ -17,7 +17,7 @@ that is safe, with T the base generation (`subvolumes.relate`: both trees were e
 - A directory that was only listed, which under relatime is most of them, is dismissed sooner: each
   operation on its names or xattrs raises the `sequence` of its inode item, so if that and all else
   but atime and transid is equal to the blank's, which was not written since T, so are its entries
-  (`trees.dismiss_unchanged_directories`).
+  (`touched._was_only_listed`).
 - A name that appeared or vanished shows in its directory, which is then touched and unequal. Below
   a directory that is equal, only the ways down to unequal inodes are followed.
 - The blank is searched just as the live root is, so one that was written to later, or a sibling,
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import Link, kind_of
 from drift.btrfs.trees import MTIME, OWNER, TYPE_BITS, TYPE_BYTE
-from drift.diff.equality import entry_names, equal, same_content, same_properties
+from drift.diff.equality import entries_apart, equal, same_content, same_properties
 from drift.diff.moves import Moves
 from drift.diff.stream import Block, Pending, Subtree, change_of_row
 from drift.diff.trees import ROOT, Tree, stub
@@ -43,7 +43,7 @@ from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from drift.btrfs.items import DirEntry
     from drift.btrfs.trees import Node
@@ -149,7 +149,10 @@ class Comparison:
     # What is touched, and the ways down to it.
 
     def _dismiss_equals(self, live: Side, blank: Side) -> None:
-        touched = sorted({*live.tree.columns.touched, *blank.tree.columns.touched})
+        # What the live root has written was compared already, as it was read.
+        for inode, (left, right) in live.tree.unequal.nodes.items():
+            self._differ(inode, left, right)
+        touched = set(blank.tree.columns.touched).difference(live.tree.columns.touched)
         # An inode number that was free at T can have been taken on both sides, or taken again.
         reused = {*_reused(live.tree, blank.tree), *_reused(blank.tree, live.tree)}
         for chunk in _chunks(sorted(reused.union(touched)), INODES_AT_ONCE):
@@ -163,11 +166,15 @@ class Comparison:
                     and equal(left, right)
                 ):
                     continue
-                self._unequal[inode] = left, right
-                if left is not None:
-                    live.tree.keep(left)
-                if right is not None:
-                    blank.tree.keep(right)
+                self._differ(inode, left, right)
+
+    def _differ(self, inode: int, live: Node | None, blank: Node | None) -> None:
+        assert self._blank is not None
+        self._unequal[inode] = live, blank
+        if live is not None:
+            self._live.tree.keep(live)
+        if blank is not None:
+            self._blank.tree.keep(blank)
 
     def _mark_ways(self, live: Side, blank: Side) -> None:
         frontier: set[int] = set()
@@ -202,29 +209,59 @@ class Comparison:
     # Both sides have a directory at the same path.
 
     def _join(self, path: bytes, live: Place, blank: Place) -> Iterator[Event]:
-        if self._same(live, blank) and not self._entries_differ(live.inode):
+        if self._only_ways(live, blank):
             ways = self._ways.get(live.inode, {})
-            nested = self._subvolumes.get(live.inode, set()) | self._stubs_changed(live.inode)
-            if nested:
-                for name in sorted(nested.union(ways)):
-                    if name in nested:
-                        yield from self._named(path, live, blank, [name])
-                    else:
-                        yield from self._same_inode(path + b"/" + name, ways[name])
-                return
             for name in sorted(ways):
                 yield from self._same_inode(path + b"/" + name, ways[name])
             return
-        ours, theirs = _entries(live), _entries(blank)
-        if self._since and live.tree is self._live.tree and self._is_blank(blank):
-            names = [
-                name for name, entry in ours.items() if not self._is_equal(entry, theirs.get(name))
-            ]
+        ways = {}
+        one = self._same(live, blank) and None not in self._unequal.get(live.inode, ())
+        if one:
+            ways = self._ways.get(live.inode, ways)
+            ours, theirs = self._apart(live, blank)
         else:
-            names = list(ours)
-        names += [name for name in theirs if name not in ours]
-        names.sort()
-        yield from self._named(path, live, blank, names)
+            ours, theirs = _entries(live), _entries(blank)
+            if self._since and live.tree is self._live.tree and self._is_blank(blank):
+                equal = {name for name in ours if self._is_equal(ours[name], theirs.get(name))}
+                ours = {name: entry for name, entry in ours.items() if name not in equal}
+                theirs = {name: entry for name, entry in theirs.items() if name not in equal}
+        seen_live = self._see(live, ours, self._live, theirs, one_directory=one)
+        seen_blank = self._see(blank, theirs, self._blank, ours, one_directory=one)
+        for name in sorted({*ours, *theirs, *ways}):
+            mine, other = seen_live.get(name), seen_blank.get(name)
+            child = path + b"/" + name
+            if (mine is None and name in ours) or (other is None and name in theirs):
+                self._vanished(child)
+            elif mine is not None and other is not None:
+                if self._one_inode(mine, other):
+                    yield from self._same_inode(child, mine.node.inode)
+                else:
+                    yield from self._pair(child, mine, other)
+            elif mine is not None:
+                yield from self._single(child, mine, self._live, Status.ADDED)
+            elif other is not None and self._blank is not None:
+                yield from self._single(child, other, self._blank, Status.DELETED)
+            else:
+                yield from self._same_inode(child, ways[name])
+
+    def _only_ways(self, live: Place, blank: Place) -> bool:
+        """Whether both are one old directory that is equal in both, itself and its entries."""
+        return (
+            live.inode not in self._unequal
+            and live.inode not in self._subvolumes
+            and self._same(live, blank)
+        )
+
+    def _apart(
+        self, live: Place, blank: Place
+    ) -> tuple[dict[bytes, DirEntry], dict[bytes, DirEntry]]:
+        """The entries that are not equal in one old directory of both trees."""
+        left, right = self._unequal.get(live.inode, (None, None))
+        ours, theirs = ({}, {}) if left is None or right is None else entries_apart(left, right)
+        nested = self._subvolumes.get(live.inode, set()) | self._stubs_changed(live.inode)
+        for place, entries in ((live, ours), (blank, theirs)) if nested else ():
+            entries.update((name, e) for name, e in _entries(place).items() if name in nested)
+        return ours, theirs
 
     def _stubs_changed(self, inode: int) -> set[bytes]:
         """The stubs in a directory that changed hands: they show its owner as their own."""
@@ -243,28 +280,6 @@ class Comparison:
             and live.objectid not in self._unequal
             and live.objectid not in self._ways
         )
-
-    def _named(self, path: bytes, live: Place, blank: Place, names: list[bytes]) -> Iterator[Event]:
-        """Compare what two directories hold under `names`."""
-        ours, theirs = _entries(live), _entries(blank)
-        seen_live = self._see(live, [ours[name] for name in names if name in ours], self._live)
-        seen_blank = self._see(
-            blank, [theirs[name] for name in names if name in theirs], self._blank
-        )
-        for name in names:
-            mine, other = seen_live.get(name), seen_blank.get(name)
-            child = path + b"/" + name
-            if (mine is None and name in ours) or (other is None and name in theirs):
-                self._vanished(child)
-            elif mine is not None and other is not None:
-                if self._one_inode(mine, other):
-                    yield from self._same_inode(child, mine.node.inode)
-                else:
-                    yield from self._pair(child, mine, other)
-            elif mine is not None:
-                yield from self._single(child, mine, self._live, Status.ADDED)
-            elif other is not None and self._blank is not None:
-                yield from self._single(child, other, self._blank, Status.DELETED)
 
     def _one_inode(self, live: Seen, blank: Seen) -> bool:
         return bool(
@@ -488,7 +503,7 @@ class Comparison:
         self, path: bytes, place: Place, side: Side, status: Status, *, alive: bool
     ) -> Iterator[Event]:
         entries = _entries(place)
-        seen = self._see(place, list(entries.values()), side)
+        seen = self._see(place, entries, side, entries)
         for name in sorted(entries):
             child = path + b"/" + name
             if name in seen:
@@ -531,13 +546,38 @@ class Comparison:
 
     # What the entries of a directory are.
 
-    def _see(self, place: Place, entries: list[DirEntry], side: Side | None) -> dict[bytes, Seen]:
+    def _see(
+        self,
+        place: Place,
+        entries: Mapping[bytes, DirEntry],
+        side: Side | None,
+        other: Collection[bytes],
+        *,
+        one_directory: bool = False,
+    ) -> dict[bytes, Seen]:
+        """What the entries of a directory are.
+
+        Names that are not in `other` exist on one side only. `one_directory` says that the
+        directory is the same old one on both sides, so that an inode that it alone names there, and
+        that did not turn out unequal, is new or gone.
+        """
         tree = place.tree
         if tree is None or side is None:
             return {}
         seen: dict[bytes, Seen] = {}
-        nodes = tree.nodes(entry.objectid for entry in entries if not entry.subvolume)
-        for entry in entries:
+        nodes: dict[int, Node] = {}
+        wanted = []
+        for name, entry in entries.items():
+            if not entry.subvolume:
+                outline = None
+                if name not in other:
+                    outline = tree.outline(entry.objectid, gone=one_directory)
+                if outline is None:
+                    wanted.append(entry.objectid)
+                else:
+                    nodes[entry.objectid] = outline
+        nodes.update(tree.nodes(wanted))
+        for entry in entries.values():
             if entry.subvolume:
                 if self._whole is not None:
                     snapshot = self._see_snapshot(tree, place.inode, entry, side)
@@ -577,20 +617,16 @@ class Comparison:
             self._since
             and live.inode == blank.inode
             and live.tree is self._live.tree
+            and blank.tree is not None
             and self._is_blank(blank)
-            and (live.inode == ROOT or not self._live.tree.is_new(live.inode))
-            and (live.inode == ROOT or not self._blank_is_new(live.inode))
+            and (
+                live.inode == ROOT
+                or not (
+                    self._live.tree.is_new_directory(live.inode)
+                    or blank.tree.is_new_directory(live.inode)
+                )
+            )
         )
-
-    def _blank_is_new(self, inode: int) -> bool:
-        return self._blank is not None and self._blank.tree.is_new(inode)
-
-    def _entries_differ(self, inode: int) -> bool:
-        pair = self._unequal.get(inode)
-        if pair is None:
-            return False
-        left, right = pair
-        return left is None or right is None or entry_names(left) != entry_names(right)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.items import (
+    DIR_ITEM_HEAD,
     EMPTY_SUBVOL_DIR_OBJECTID,
     FIRST_FREE_OBJECTID,
+    INODE_ITEM,
     DirEntry,
     Link,
+    dir_index,
 )
 from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
-from drift.btrfs.trees import Node, highest_inode, read_links, read_node, read_nodes
+from drift.btrfs.trees import (
+    Columns,
+    Node,
+    highest_inode,
+    node_of,
+    read_links,
+    read_node,
+    read_nodes,
+)
+from drift.diff.touched import Unequal, as_plain, from_plain, sift
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from drift.btrfs.ioctl import Search
     from drift.btrfs.subvolumes import Subvolume
-    from drift.btrfs.trees import Columns
 
 ROOT = FIRST_FREE_OBJECTID
 # Directories whose entries are kept for another look; a bound for memory, not for truth.
@@ -41,14 +53,31 @@ class Tree:
         self.search = search
         self.id = tree_id
         self.since = since
-        self.columns: Columns = read_tree(search, tree_id, since, other=other, progress=progress)
+
+        def compare(search: Search, columns: Columns) -> Any:
+            assert other is not None
+            return as_plain(sift(search, tree_id, other, since, columns))
+
+        with_other = bool(since and other is not None)
+        self.columns, parts = read_tree(
+            search, tree_id, since, sift=compare if with_other else None, progress=progress
+        )
+        # What was touched, where it was compared with the other tree, and how it differs there.
+        self.unequal = Unequal({}, {})
+        for part in parts if with_other else ():
+            nodes, links = from_plain(part)
+            self.unequal.nodes.update(nodes)
+            self.unequal.links.update(links)
         self._runs: dict[int, list[range]] | None = None
         self._kept: dict[int, Node] = {}
-        self._entries: dict[int, dict[bytes, DirEntry]] = {}
+        self._index: dict[int, dict[bytes, bytes]] = {}
 
     def is_new(self, inode: int) -> bool:
         """Whether `inode` was made after `since`."""
         return bool(self.columns.rows_of(inode))
+
+    def is_new_directory(self, inode: int) -> bool:
+        return inode in self.columns.directories
 
     def highest_inode(self) -> int:
         return highest_inode(self.search, self.id)
@@ -61,6 +90,29 @@ class Tree:
         kept = self._kept.get(inode)
         return kept if kept is not None else read_node(self.search, self.id, inode)
 
+    def outline(self, inode: int, *, gone: bool) -> Node | None:
+        """An inode without names, xattrs and data, where no more is needed to call it new or gone.
+
+        None for one that is neither new since `since`, nor, with `gone`, in this tree alone.
+        """
+        if not self.since or inode in self._kept:
+            return None
+        columns = self.columns
+        rows = columns.rows_of(inode)
+        if rows:
+            row = rows[0]
+            uid, gid, mode = columns.owner(row)
+            size, mtime, target = columns.sizes[row], columns.mtime(row), columns.targets.get(row)
+            return Node(
+                inode, self.since + 1, size, 1, uid, gid, mode, 0, mtime, 0, [], [], [], target, []
+            )
+        head = self.search.item(self.id, (inode, INODE_ITEM, 0)) if gone else None
+        if head is None:
+            return None
+        node = node_of(inode, [(INODE_ITEM, 0, head)])
+        # A link's target is in its extent, and below a directory there is more to see.
+        return node if stat.S_ISREG(node.mode) else None
+
     def nodes(self, inodes: Iterable[int]) -> dict[int, Node]:
         """Those of `inodes` that exist, in full."""
         wanted = sorted(set(inodes))
@@ -69,9 +121,13 @@ class Tree:
         found.update((node.inode, node) for node in read_nodes(self.search, self.id, missing))
         return found
 
-    def links(self, directories: Iterable[int]) -> dict[int, Link]:
+    def links(self, directories: Collection[int]) -> dict[int, Link]:
         """The one link of each of `directories` that exists."""
-        return dict(read_links(self.search, self.id, sorted(directories)))
+        known = self.unequal.links
+        found = {inode: known[inode] for inode in directories if inode in known}
+        others = sorted(inode for inode in directories if inode not in found)
+        found.update(read_links(self.search, self.id, others))
+        return found
 
     def runs(self, directory: int) -> list[range]:
         """The rows of the new entries in `directory`, as runs of rows."""
@@ -101,15 +157,23 @@ class Tree:
             return {
                 names[row]: DirEntry(names[row], inodes[row], False) for row in self.rows(directory)
             }
-        cached = self._entries.get(directory)
-        if cached is not None:
-            return cached
-        node = self.node(directory)
-        entries = {} if node is None else {entry.name: entry for entry in node.entries}
-        if len(self._entries) >= ENTRIES_KEPT:
-            self._entries.clear()
-        self._entries[directory] = entries
-        return entries
+        return {name: dir_index(item) for name, item in self._indexed(directory).items()}
+
+    def entry(self, directory: int, name: bytes) -> DirEntry | None:
+        item = self._indexed(directory).get(name)
+        return None if item is None else dir_index(item)
+
+    def _indexed(self, directory: int) -> dict[bytes, bytes]:
+        """The DIR_INDEX items of `directory` by name: decoding all is dear, and few are asked for."""
+        index = self._index.get(directory)
+        if index is None:
+            node = self.node(directory)
+            start = DIR_ITEM_HEAD.size
+            index = {} if node is None else {item[start:]: item for item in node.index}
+            if len(self._index) >= ENTRIES_KEPT:
+                self._index.clear()
+            self._index[directory] = index
+        return index
 
 
 def _runs(parents: array[int]) -> dict[int, list[range]]:
@@ -216,7 +280,7 @@ class Side:
         """Whether there is an entry at `path`, across nested subvolumes."""
         above, _, name = path.rpartition(b"/")
         directory = self._directory(above)
-        return directory is not None and name in directory[0].entries(directory[1])
+        return directory is not None and directory[0].entry(directory[1], name) is not None
 
     def _directory(self, path: bytes) -> tuple[Tree, int] | None:
         # Down from the nearest ancestor that is known already, without recursion: paths are deep.
@@ -229,7 +293,7 @@ class Side:
             path = path + b"/" + name
             if place is not None:
                 tree, inode = place
-                entry = tree.entries(inode).get(name)
+                entry = tree.entry(inode, name)
                 place = None if entry is None else self._enter(tree, inode, entry)
             self._directories[path] = place
         return place
