@@ -25,9 +25,11 @@ COMMANDS = {
     "doctor": ("drift.commands.doctor", "doctor"),
     "explain": ("drift.commands.explain", "explain"),
     "lost": ("drift.commands.lost", "lost"),
+    "record": ("drift.commands.record", "record"),
     "rules": ("drift.commands.rules", "rules"),
     "save": ("drift.commands.save", "save"),
     "scan": ("drift.commands.scan", "scan"),
+    "stale": ("drift.commands.stale", "stale"),
     "suggest": ("drift.commands.suggest", "suggest"),
     "verify": ("drift.commands.verify", "verify"),
 }

@@ -1,0 +1,1 @@
+"""What lies in persistent storage: whose it is, and a quarantine for what is nobody's."""
