@@ -7,6 +7,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
+from drift.btrfs.items import told_as_damage
 from drift.diff.content import compare_pairs, open_below
 from drift.diff.stream import settle
 from drift.errors import DriftError
@@ -40,7 +41,7 @@ def differences(
     check: Callable[[Iterator[Change | Block | Subtree]], Iterator[Change | Block | Subtree]] = (
         _unchecked
     )
-    with ExitStack() as resources:
+    with told_as_damage(), ExitStack() as resources:
         if located.engine is Engine.WALK:
             events, comparer = _walk(located, skipped, resources)
         else:

@@ -6,11 +6,16 @@ Names are those of the kernel's `linux/btrfs_tree.h`. All numbers are little-end
 from __future__ import annotations
 
 import stat
+import struct
+from contextlib import contextmanager
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
 from drift.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIRST_FREE_OBJECTID = 256
 LAST_FREE_OBJECTID = 2**64 - 256
@@ -61,6 +66,15 @@ class MalformedItemError(DriftError):
             f"the filesystem's metadata is damaged: {what}",
             "btrfs check --readonly on the unmounted device tells more",
         )
+
+
+@contextmanager
+def told_as_damage() -> Iterator[None]:
+    """Turn what an item means that lies outside of the answer it came in into that sentence."""
+    try:
+        yield
+    except struct.error as error:
+        raise MalformedItemError("an item is longer than the tree's node") from error
 
 
 class Link(NamedTuple):

@@ -277,7 +277,7 @@ def read_columns(
         if progress is not None:
             progress(len(names))
         _, objectid, offset, kind, _ = HEADER.unpack_from(buffer, before)
-        key = after((objectid, kind, offset))
+        key = _onward(key, (objectid, kind, offset))
         if key > end or search.ended(position):
             break
         if buffers is not None:
@@ -289,6 +289,16 @@ def read_columns(
                 if key > end:
                     return resume
     return resume
+
+
+def _onward(asked: Key, last: Key) -> Key:
+    """The key behind `last`, the last one that was answered where `asked` was the first wanted.
+
+    An answer that leads back would have a search go round for ever.
+    """
+    if last < asked or last[0] == ANY:
+        raise MalformedItemError("the items of a tree are out of order")
+    return after(last)
 
 
 def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
@@ -367,6 +377,7 @@ def highest_inode(search: Search, tree: int) -> int:
         middle = min(low * 2 + 1024, (low + high + 1) // 2)
         if search.fetch(tree, (middle, 0, 0), end, items=1):
             low = HEADER.unpack_from(search.buffer, search.START)[1]
+            _onward((middle, 0, 0), (low, 0, 0))
         else:
             high = middle - 1
     return low
@@ -402,7 +413,7 @@ def read_items(
             position = start + length
             found.append((objectid, kind, offset, buffer[start:position]))
         ended = search.ended(position)
-        key = after((objectid, kind, offset))
+        key = _onward(key, (objectid, kind, offset))
         # Handed out only now: the caller may search again between two items.
         yield from found
         if ended or key > last:
