@@ -356,7 +356,7 @@ def _items_of(search: Search, tree: int, wanted: list[int]) -> dict[int, list[It
                     found[inode] = [(kind, offset, buffer[start:position])]
             elif kind != DIR_ITEM and inode in found:
                 found[inode].append((kind, offset, buffer[start:position]))
-        key = after((inode, kind, offset))
+        key = _onward(key, (inode, kind, offset))
         if search.ended(position) or key > last:
             break
     return found
