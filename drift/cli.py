@@ -24,6 +24,7 @@ COMMANDS = {
     "diff": ("drift.commands.diff", "diff"),
     "doctor": ("drift.commands.doctor", "doctor"),
     "explain": ("drift.commands.explain", "explain"),
+    "guard": ("drift.commands.guard", "guard"),
     "lost": ("drift.commands.lost", "lost"),
     "record": ("drift.commands.record", "record"),
     "rules": ("drift.commands.rules", "rules"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
 from drift.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # A user's PATH, and root's under `su`, may lack where losetup and mkfs.btrfs are.
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -21,6 +22,7 @@ PACKAGES = {
     "mkfs.btrfs": "btrfs-progs",
     "mount": "util-linux",
     "nix-instantiate": "nix",
+    "systemd-inhibit": "systemd",
     "umount": "util-linux",
 }
 
@@ -58,14 +60,10 @@ def run(
             stdin=subprocess.DEVNULL if input is None else None,
             input=input,
         )
-    except FileNotFoundError as error:
-        raise DriftError(
-            f"{name} is not installed", f"install {PACKAGES.get(name, name)}"
-        ) from error
     except subprocess.TimeoutExpired as error:
         raise DriftError(f"{name} did not finish within {error.timeout:g} seconds") from error
     except OSError as error:
-        raise DriftError(f"{name} could not be started: {error.strerror}") from error
+        raise _not_started(name, error) from error
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
@@ -82,6 +80,51 @@ def check(
         return done.stdout
     name = os.path.basename(os.fsdecode(argv[0]))
     raise DriftError(f"{name} failed: {_complaint(done).removeprefix(f'{name}: ')}")
+
+
+@contextmanager
+def held(argv: Sequence[str]) -> Iterator[Callable[[], bool]]:
+    """Have `argv` run another program, as systemd-inhibit does, for as long as the context lasts.
+
+    That program is `cat`: it runs when this is entered, and its input ends with the context, and
+    with this process, however that ends. Tells whether it still runs. DriftError where it can't
+    be run, with the first line of complaint.
+    """
+    import subprocess
+
+    name = os.path.basename(argv[0])
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            [*argv, "cat"], stdin=pipe, stdout=pipe, stderr=pipe, env=_environment(None)
+        )
+    except OSError as error:
+        raise _not_started(name, error) from error
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        # What comes back has gone through the program that runs inside.
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        if process.stdout.read(1) != b"\n":
+            said = process.stderr.read()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            done = Completed(process.wait(), b"", said)
+            raise DriftError(f"{name} failed: {_complaint(done).removeprefix(f'{name}: ')}")
+        try:
+            yield lambda: process.poll() is None
+        finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+def _not_started(name: str, error: OSError) -> DriftError:
+    if isinstance(error, FileNotFoundError):
+        return DriftError(f"{name} is not installed", f"install {PACKAGES.get(name, name)}")
+    return DriftError(f"{name} could not be started: {error.strerror}")
 
 
 def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
