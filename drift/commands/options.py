@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from drift.commands import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from click.shell_completion import CompletionItem
 
     from drift.model import Skipped
     from drift.pipeline import Request, Scan
@@ -32,10 +36,19 @@ class BytesPath(click.ParamType[bytes]):
 
     name = "path"
 
+    def __init__(self, *, directory: bool = False) -> None:
+        """`directory` has shells offer nothing else."""
+        self._complete = completion.directories if directory else completion.files
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
         return value if isinstance(value, bytes) else os.fsencode(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return self._complete(ctx, param, incomplete)
 
 
 def roots(command: Command) -> Command:
@@ -52,18 +65,23 @@ def roots(command: Command) -> Command:
             "--blank",
             type=BytesPath(),
             metavar="PATH|NAME|none",
+            shell_complete=completion.blanks,
             help="The blank: a directory, a subvolume's name, or none for an empty one."
             "  [default: found by lineage, then by name]",
         ),
-        click.option(
-            "--live",
-            type=BytesPath(),
-            metavar="PATH",
-            help="The live root, wherever it is mounted.  [default: /]",
-        ),
+        live,
     ):
         command = option(command)
     return command
+
+
+def live(command: Command) -> Command:
+    return click.option(
+        "--live",
+        type=BytesPath(directory=True),
+        metavar="PATH",
+        help="The live root, wherever it is mounted.  [default: /]",
+    )(command)
 
 
 def rules(command: Command) -> Command:
@@ -81,7 +99,7 @@ def persist(command: Command) -> Command:
     return click.option(
         "--persist",
         multiple=True,
-        type=BytesPath(),
+        type=BytesPath(directory=True),
         metavar="PATH",
         help="Where persistent storage is mounted; repeatable, the first is suggested for."
         "  [default: found from declarations and mounts, else /persist]",
