@@ -6,11 +6,13 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.errors import DriftError
+from drift.errors import DriftError, UsageError
 from drift.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pwd import struct_passwd
+    from subprocess import Popen
 
 # A user's PATH, and root's under `su`, may lack where losetup and mkfs.btrfs are.
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -80,6 +82,84 @@ def check(
         return done.stdout
     name = os.path.basename(os.fsdecode(argv[0]))
     raise DriftError(f"{name} failed: {_complaint(done).removeprefix(f'{name}: ')}")
+
+
+def run_in_foreground(
+    argv: Sequence[str], *, user: struct_passwd | None = None, stdout: int | None = None
+) -> int:
+    """Run `argv` on this process's terminal, and return its exit code, or minus its signal.
+
+    `user` is whom it runs as, in that user's own environment; `stdout` is a descriptor in place
+    of this process's. What the keyboard sends is the program's to act on; SIGTERM and SIGHUP are
+    passed on to it. UsageError where there is no such program.
+    """
+    import subprocess
+
+    name = printable(argv[0])
+    running: list[Popen[bytes]] = []
+    with _signals_passed_on(running):
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdout=stdout,
+                env=os.environ if user is None else _environment_of(user),
+                user=None if user is None else user.pw_uid,
+                group=None if user is None else user.pw_gid,
+                extra_groups=None if user is None else os.getgrouplist(user.pw_name, user.pw_gid),
+            )
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no program {name}", "is its name right?") from error
+        except OSError as error:
+            raise UsageError(f"{name} could not be started: {error.strerror}") from error
+        running.append(process)
+        return process.wait()
+
+
+@contextmanager
+def _signals_passed_on(running: Sequence[Popen[bytes]]) -> Iterator[None]:
+    import signal
+
+    def leave(_number: int, _frame: object) -> None:
+        # The terminal has sent it to the program as well.
+        return
+
+    def pass_on(number: int, _frame: object) -> None:
+        for process in running:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    # Handlers, for what is ignored here would be ignored by the program as well.
+    handlers = {
+        signal.SIGINT: leave,
+        signal.SIGQUIT: leave,
+        signal.SIGTERM: pass_on,
+        signal.SIGHUP: pass_on,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _environment_of(user: struct_passwd) -> dict[str, str]:
+    """This environment with the user's own home and session, without what speaks of another's."""
+    kept = {
+        name: text for name, text in os.environ.items() if not name.startswith(("SUDO_", "XDG_"))
+    }
+    kept |= {
+        "HOME": user.pw_dir,
+        "LOGNAME": user.pw_name,
+        "SHELL": user.pw_shell,
+        "USER": user.pw_name,
+    }
+    runtime = f"/run/user/{user.pw_uid}"
+    if os.path.isdir(runtime):
+        kept["XDG_RUNTIME_DIR"] = runtime
+        if os.path.exists(f"{runtime}/bus"):
+            kept.setdefault("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus")
+    return kept
 
 
 @contextmanager
