@@ -14,7 +14,10 @@ from drift.saving.beneath import DIRECTORY, open_beneath
 from drift.storage.expected import Node, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
+
+# By kind and number of the owner: how many entries of a directory, and the first of their names.
+_Strange = dict[tuple[str, int], tuple[int, str]]
 
 _FORMAT, _DIRECTORY = 0o170000, stat.S_IFDIR
 # What was listed is gone, or something else by now: nothing is left unread.
@@ -72,6 +75,9 @@ class Survey:
         self.seen = 0
         self._top = top
         self._ids = ids
+        # Those that are somebody's, as far as they were met: to ask takes longer than to look.
+        self._uids: set[int] = set()
+        self._gids: set[int] = set()
         self._progress = progress
         self._tallies: list[Tally] = []
         self._waiting: list[tuple[bytes, Node | None, Tally | None]] = []
@@ -111,33 +117,15 @@ class Survey:
         return tally
 
     def _directory(self, path: bytes, node: Node | None, tally: Tally | None) -> None:
-        strange: dict[tuple[str, int], tuple[int, str]] = {}
-        uids, gids = self._ids
+        strange: _Strange = {}
         try:
             opened = self._open(path)
             try:
                 with os.scandir(opened) as entries:
-                    for entry in entries:
-                        self.seen += 1
-                        try:
-                            found = entry.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        into, below = tally, None
-                        if node is not None:
-                            step = self._step(path, node, tally, os.fsencode(entry.name), found)
-                            if step is None:
-                                continue
-                            into, below = step
-                        if uids is not None and found.st_uid not in uids:
-                            _note(strange, ("uid", found.st_uid), entry.name)
-                        if gids is not None and found.st_gid not in gids:
-                            _note(strange, ("gid", found.st_gid), entry.name)
-                        if into is not None:
-                            _count(into, found)
-                        if found.st_mode & _FORMAT == _DIRECTORY:
-                            place = path + b"/" + os.fsencode(entry.name)
-                            self._waiting.append((place, below, into))
+                    if node is None and tally is not None:
+                        self._all_of_one(path, entries, tally, strange)
+                    elif node is not None:
+                        self._by_name(path, entries, node, tally, strange)
             finally:
                 os.close(opened)
         except OSError as error:
@@ -148,6 +136,77 @@ class Survey:
                     tally = tally.above
         for key, (count, name) in strange.items():
             self._stranger(key, count, path + b"/" + os.fsencode(name))
+
+    def _all_of_one(
+        self, path: bytes, entries: Iterable[os.DirEntry[str]], tally: Tally, strange: _Strange
+    ) -> None:
+        """Count what lies in a directory that is one thing with all below it: most of all files."""
+        uids, gids = self._uids, self._gids
+        seen = files = size = newest = used = 0
+        try:
+            for entry in entries:
+                seen += 1
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if (written := found.st_mtime_ns) > newest:
+                    newest = written
+                if found.st_mode & _FORMAT == _DIRECTORY:
+                    self._waiting.append((path + b"/" + os.fsencode(entry.name), None, tally))
+                else:
+                    files += 1
+                    size += found.st_size
+                    if (read := found.st_atime_ns) > used:
+                        used = read
+                if found.st_uid not in uids:
+                    self._ask("uid", found.st_uid, entry.name, strange)
+                if found.st_gid not in gids:
+                    self._ask("gid", found.st_gid, entry.name, strange)
+        finally:
+            self.seen += seen
+            tally.files += files
+            tally.bytes += size
+            tally.newest = max(tally.newest, newest)
+            tally.used = max(tally.used, newest, used)
+
+    def _by_name(
+        self,
+        path: bytes,
+        entries: Iterable[os.DirEntry[str]],
+        node: Node,
+        tally: Tally | None,
+        strange: _Strange,
+    ) -> None:
+        """Count what lies in a directory where some names have a role, or lead to one."""
+        for entry in entries:
+            self.seen += 1
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            name = os.fsencode(entry.name)
+            step = self._step(path, node, tally, name, found)
+            if step is None:
+                continue
+            into, below = step
+            if into is not None:
+                _count(into, found)
+            if found.st_mode & _FORMAT == _DIRECTORY:
+                self._waiting.append((path + b"/" + name, below, into))
+            if found.st_uid not in self._uids:
+                self._ask("uid", found.st_uid, entry.name, strange)
+            if found.st_gid not in self._gids:
+                self._ask("gid", found.st_gid, entry.name, strange)
+
+    def _ask(self, kind: str, number: int, name: str, strange: _Strange) -> None:
+        """Note an entry of an owner that was not met before, or that nobody is."""
+        known, met = (self._ids.uids, self._uids) if kind == "uid" else (self._ids.gids, self._gids)
+        if known is None or number in known:
+            met.add(number)
+            return
+        count, first = strange.get((kind, number), (0, name))
+        strange[kind, number] = count + 1, min(first, name, key=os.fsencode)
 
     def _open(self, path: bytes) -> int:
         try:
@@ -210,8 +269,3 @@ def _add(above: Tally, tally: Tally) -> None:
     above.bytes += tally.bytes
     above.newest = max(above.newest, tally.newest)
     above.used = max(above.used, tally.used)
-
-
-def _note(strange: dict[tuple[str, int], tuple[int, str]], key: tuple[str, int], name: str) -> None:
-    count, first = strange.get(key, (0, name))
-    strange[key] = count + 1, min(first, name, key=os.fsencode)
