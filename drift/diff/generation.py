@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
 
+# Every so many levels the way down is searched for a directory that lies in itself.
+DEPTH_OF_A_LOOK = 256
+
 REGULAR = 0o100000
 REGULAR_BITS = REGULAR >> 8
 DIRECTORY = 0o040000
@@ -78,6 +81,8 @@ class Seen(NamedTuple):
 
 class Descend(NamedTuple):
     events: Iterator[Event]
+    path: bytes
+    place: Place
 
 
 Event = Change | Block | Subtree | Pending | Descend
@@ -122,20 +127,23 @@ class Comparison:
 
     def events(self) -> Iterator[Change | Block | Subtree | Pending]:
         """Yield each difference, sorted by path components; pending ones need a look at contents."""
-        stack = [self._start()]
+        top = Place(self._live.tree, ROOT)
+        stack = [Descend(self._start(top), b"", top)]
         while stack:
-            for event in stack[-1]:
+            for event in stack[-1].events:
                 if isinstance(event, Descend):
-                    stack.append(event.events)
+                    if len(stack) % DEPTH_OF_A_LOOK == 0 and _goes_round(stack):
+                        self._vanished(event.path)
+                        continue
+                    stack.append(event)
                     break
                 yield event
             else:
                 stack.pop()
 
-    def _start(self) -> Iterator[Event]:
-        live = Place(self._live.tree, ROOT)
+    def _start(self, live: Place) -> Iterator[Event]:
         if self._blank is None:
-            yield Descend(self._one_sided(b"", live, self._live, Status.ADDED))
+            yield Descend(self._one_sided(b"", live, self._live, Status.ADDED), b"", live)
             return
         blank = Place(self._blank.tree, ROOT)
         yield from self._pair(
@@ -144,7 +152,7 @@ class Comparison:
             self._see_root(self._blank.tree, Kind.DIRECTORY),
             descend=False,
         )
-        yield Descend(self._join(b"", live, blank))
+        yield Descend(self._join(b"", live, blank), b"", live)
 
     # What is touched, and the ways down to it.
 
@@ -297,7 +305,7 @@ class Comparison:
         if inode not in self._unequal:
             if inode in self._ways:
                 places = Place(self._live.tree, inode), Place(self._blank.tree, inode)
-                yield Descend(self._join(path, *places))
+                yield Descend(self._join(path, *places), path, places[0])
             return
         left, right = self._unequal[inode]
         if left is None or right is None:
@@ -324,12 +332,14 @@ class Comparison:
         if not descend:
             return
         if live.place is not None and blank.place is not None:
-            yield Descend(self._join(path, live.place, blank.place))
+            yield Descend(self._join(path, live.place, blank.place), path, live.place)
         elif live.place is not None:
             own = _change(Status.TYPE, path, live)
-            yield Descend(self._one_sided(path, live.place, self._live, Status.ADDED, own=own))
+            below = self._one_sided(path, live.place, self._live, Status.ADDED, own=own)
+            yield Descend(below, path, live.place)
         elif blank.place is not None and self._blank is not None:
-            yield Descend(self._one_sided(path, blank.place, self._blank, Status.DELETED))
+            below = self._one_sided(path, blank.place, self._blank, Status.DELETED)
+            yield Descend(below, path, blank.place)
 
     def _contents(self, path: bytes, live: Seen, blank: Seen) -> Iterator[Event]:
         same = same_content(live.node, blank.node)
@@ -426,8 +436,9 @@ class Comparison:
             change = change_of_row(status, child, columns, row, kind)
             yield change
             if kind is Kind.DIRECTORY:
-                below = Place(tree, columns.inodes[row])
-                yield Descend(self._one_sided(child, below, side, status, alive=False, own=change))
+                at = Place(tree, columns.inodes[row])
+                below = self._one_sided(child, at, side, status, alive=False, own=change)
+                yield Descend(below, child, at)
         if run:
             yield Block(status, prefix, [names[r] for r in run], run, columns)
 
@@ -448,10 +459,13 @@ class Comparison:
             path_here, inode = below.pop()
             if not tree.rows_are_all(inode):
                 # Something older was moved in, or a subvolume is nested here.
-                yield Descend(
-                    self._listed(path_here, Place(tree, inode), side, Status.ADDED, alive=False)
-                )
+                at = Place(tree, inode)
+                listed = self._listed(path_here, at, side, Status.ADDED, alive=False)
+                yield Descend(listed, path_here, at)
                 continue
+            if directories > len(columns.directories):
+                self._vanished(path_here)
+                break
             for run in tree.runs(inode):
                 start, stop = run.start, run.stop
                 owners = columns.owners[OWNER.size * start : OWNER.size * stop]
@@ -527,7 +541,8 @@ class Comparison:
         if seen.place is not None:
             alive = seen.place.tree is side.tree and self._moves.twin(node, side) is not None
             own = _change(status, path, seen)
-            yield Descend(self._one_sided(path, seen.place, side, status, alive=alive, own=own))
+            below = self._one_sided(path, seen.place, side, status, alive=alive, own=own)
+            yield Descend(below, path, seen.place)
 
     def _renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
         assert self._blank is not None
@@ -627,6 +642,11 @@ class Comparison:
                 )
             )
         )
+
+
+def _goes_round(stack: list[Descend]) -> bool:
+    """Whether a directory lies in itself, as two do that were moved while their names were read."""
+    return len({level.place for level in stack}) < len({level.path for level in stack})
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
