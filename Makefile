@@ -26,5 +26,5 @@ setup: ## Install what the targets above need
 	@sh .ci/setup.sh dev
 
 clean: ## Remove the venv and the caches
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist drift/rulebook/shipped.bin
 	@find . -name __pycache__ -prune -exec rm -rf {} +

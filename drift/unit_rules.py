@@ -16,9 +16,9 @@ from drift.system.units import UnitRules, read_unit_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from drift.rulebook import Rule, RuleBook
+    from drift.rulebook.cache import Directory
     from drift.system.accounts import Accounts
 
 FILE = "units.cache"
@@ -52,7 +52,7 @@ def unit_rules(root: bytes, accounts: Accounts, environ: Mapping[str, str]) -> U
     return unit_rules_cached(root, accounts, cache_directory(environ, os.geteuid()))
 
 
-def unit_rules_cached(root: bytes, accounts: Accounts, cache: Path | None) -> UnitRules:
+def unit_rules_cached(root: bytes, accounts: Accounts, cache: Directory | None) -> UnitRules:
     """Like `unit_rules`, kept in the directory `cache`; None keeps nothing.
 
     What lies in the store never changes, so only systems that lie there are kept.

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from drift.rulebook.checking import example_faults, place, repeated_patterns
 from drift.rulebook.naming import read_path
 from drift.rulebook.reading import read_rules
 
-FILES = sorted(shipped_directory().glob("*.toml"))
+FILES = sorted(Path(shipped_directory()).glob("*.toml"))
 
 SHARED_PLACES = """
     /bin /dev /etc /etc/systemd /home /home/* /lib /lib64 /media /mnt /nix /opt /persist /proc /root

@@ -1,55 +1,56 @@
-"""Keep the compiled rules in a runtime directory, so that they are read once a boot.
+"""Keep what was compiled in a runtime directory, so that it is made once a boot.
 
-The file is trusted only where nobody else can have written it, and any damage is as if it were
-not there: the rules are then compiled again. Runtime directories are in memory; a `/run` that is
+A file is trusted only where nobody else can have written it, and any damage is as if it were
+not there: what it held is then made again. Runtime directories are in memory; a `/run` that is
 part of a Btrfs root is none, for drift writes nothing there.
 """
 
 from __future__ import annotations
 
-import gc
 import marshal
 import os
 import stat
-import sys
 import zlib
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drift import __version__
+from drift.rulebook.packing import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FILE = "rules.cache"
+Directory = str | os.PathLike[str]
 
-_FORMAT = 4
-_WRITER = (_FORMAT, __version__, sys.version, marshal.version)
+_FORMAT = 5
+_WRITER = (_FORMAT, __version__)
 _CHECKSUM_BYTES = 4
 _SUBVOLUME_TOP = 256
 """The inode number of every Btrfs subvolume's top directory."""
 
 
-def cache_directory(environ: Mapping[str, str], uid: int) -> Path | None:
+def cache_directory(environ: Mapping[str, str], uid: int) -> str | None:
     """Where user `uid` may keep the cache; None where there is no runtime directory."""
-    runtime = Path("/run") if uid == 0 else Path(environ.get("XDG_RUNTIME_DIR", ""))
+    runtime = "/run" if uid == 0 else environ.get("XDG_RUNTIME_DIR", "")
     try:
-        found, root = runtime.lstat(), os.stat("/")
+        found, root = os.lstat(runtime), os.stat("/")
     except OSError:
         return None
-    if not runtime.is_absolute() or not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+    if not os.path.isabs(runtime) or not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
         return None
     if found.st_dev == root.st_dev and root.st_ino == _SUBVOLUME_TOP:
         return None
-    return runtime / "drift"
+    return os.path.join(runtime, "drift")
 
 
-def read_cache(directory: Path, key: Any, name: str = FILE) -> Any:
-    """The value that `write_cache` kept under `key`; None where it isn't there, whole and ours.
+def read_cache(directory: Directory, key: Any, name: str) -> Any:
+    """The value that `write_cache` kept under `key`; None where it isn't there, whole and ours."""
+    kept = read_kept(directory, name)
+    return kept[1] if kept and kept[0] == key else None
 
-    Each `name` is a file that keeps one value.
-    """
+
+def read_kept(directory: Directory, name: str) -> tuple[Any, Any] | None:
+    """The key and the value that the file `name` keeps; None where it isn't there, whole and ours."""
     try:
         place = _open_directory(directory)
     except OSError:
@@ -70,26 +71,19 @@ def read_cache(directory: Path, key: Any, name: str = FILE) -> Any:
         return None
     finally:
         os.close(place)
-    # marshal may crash on what it didn't write, so nothing damaged may reach it.
-    body = memoryview(data)[_CHECKSUM_BYTES:]
-    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != data[:_CHECKSUM_BYTES]:
-        return None
-    try:
-        written = _load(body)
-    except (ValueError, TypeError, EOFError):
-        return None
-    if not isinstance(written, tuple) or len(written) != 3 or written[:2] != (_WRITER, key):
-        return None
-    return written[2]
+    return decode(data)
 
 
-def write_cache(directory: Path, key: Any, value: Any, name: str = FILE) -> None:
+def write_cache(directory: Directory, key: Any, value: Any, name: str) -> None:
     """Keep `value`, of plain types only, under `key` in place of what was kept before.
 
     Where that can't be done, nothing is kept.
     """
-    body = marshal.dumps((_WRITER, key, value))
-    data = zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") + body
+    try:
+        data = encode(key, value)
+    except ValueError:
+        # Nested too deeply.
+        return
     fresh = f"{name}.{os.getpid()}"
     try:
         with suppress(FileExistsError):
@@ -112,7 +106,41 @@ def write_cache(directory: Path, key: Any, value: Any, name: str = FILE) -> None
         os.close(place)
 
 
-def _open_directory(directory: Path) -> int:
+def encode(key: Any, value: Any) -> bytes:
+    """What `decode` gives back, of plain types only; ValueError where it is nested too deeply."""
+    body = plain((_WRITER, key, value))
+    return zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") + body
+
+
+def decode(data: bytes) -> tuple[Any, Any] | None:
+    """The key and the value; None where `data` is damaged or another drift's."""
+    # marshal may crash on what it didn't write, so nothing damaged may reach it.
+    body = memoryview(data)[_CHECKSUM_BYTES:]
+    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != data[:_CHECKSUM_BYTES]:
+        return None
+    try:
+        written = marshal.loads(body)
+    except (ValueError, TypeError, EOFError):
+        return None
+    if not isinstance(written, tuple) or len(written) != 3 or written[0] != _WRITER:
+        return None
+    return written[1:]
+
+
+def drop_oldest(directory: Directory, start: str, most: int) -> None:
+    """Leave the `most` youngest of the files whose names begin with `start`."""
+    try:
+        with os.scandir(directory) as entries:
+            found = [entry for entry in entries if entry.name.startswith(start)]
+        found.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns, reverse=True)
+        for entry in found[most:]:
+            os.unlink(entry.path)
+    except OSError:
+        # Another drift is at it.
+        return
+
+
+def _open_directory(directory: Directory) -> int:
     """Open the cache's directory; OSError where it is not ours alone."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     place = os.open(directory, flags)
@@ -125,14 +153,3 @@ def _open_directory(directory: Path) -> int:
 
 def _is_ours(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
-
-
-def _load(body: memoryview) -> object:
-    # Thousands of lists and dicts come at once: collecting garbage between them finds none.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return marshal.loads(body)
-    finally:
-        if collecting:
-            gc.enable()

@@ -1,55 +1,75 @@
 """Find the line of every table and key of a TOML file; no I/O.
 
 The standard library's TOML parser knows no lines once it has read a file, and tree-sitter knows
-no values: a key's path (`("rule", 3, "verdict")`) leads from the one to the other.
+no values: a key's path (`("rule", 3, "verdict")`) leads from the one to the other. A sound file
+is not parsed for its lines at all.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import TYPE_CHECKING
-
-import tree_sitter_toml
-from tree_sitter import Language, Parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tree_sitter import Node
+    from tree_sitter import Node, Parser
 
 KeyPath = tuple[str | int, ...]
+
+_HEADER = re.compile(rb"^[ \t]*\[\[[ \t]*rule[ \t]*\]\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
 
 
 class Lines:
     """The lines of one file, counted from 1; what has no line of its own has its table's."""
 
     def __init__(self, text: bytes) -> None:
-        self._document = _parser().parse(text).root_node
+        self._text = text
         self._found: dict[KeyPath, int] | None = None
 
-    def headers(self) -> list[int]:
-        """The lines of the `[[rule]]` headers in their order."""
+    def headers(self, count: int) -> list[int]:
+        """The lines of the `[[rule]]` headers in their order; `count` are expected."""
+        found = self._plain_headers()
+        return found if len(found) == count else self._parsed_headers()
+
+    def _plain_headers(self) -> list[int]:
+        """The lines that can be nothing but headers, though others may be headers as well."""
+        if b'"""' in self._text or b"'''" in self._text:
+            return []
+        lines: list[int] = []
+        line, last = 1, 0
+        for header in _HEADER.finditer(self._text):
+            line += self._text.count(b"\n", last, header.start())
+            last = header.start()
+            lines.append(line)
+        return lines
+
+    def _parsed_headers(self) -> list[int]:
         return [
             _line(node)
-            for node in self._document.named_children
+            for node in _parse(self._text).named_children
             if node.type == "table_array_element" and _key(node.named_children[:1]) == ("rule",)
         ]
 
     def line(self, path: KeyPath) -> int:
         if self._found is None:
-            self._found = dict(reversed(list(_walk(self._document))))
+            self._found = dict(reversed(list(_walk(_parse(self._text)))))
         while path and path not in self._found:
             path = path[:-1]
         return self._found.get(path, 1)
 
 
-_parsers: list[Parser] = []
-
-
-def _parser() -> Parser:
+def _parse(text: bytes) -> Node:
     if not _parsers:
+        import tree_sitter_toml
+        from tree_sitter import Language, Parser
+
         _parsers.append(Parser(Language(tree_sitter_toml.language())))
-    return _parsers[0]
+    return _parsers[0].parse(text).root_node
+
+
+_parsers: list[Parser] = []
 
 
 def _walk(document: Node) -> Iterator[tuple[KeyPath, int]]:

@@ -1,27 +1,45 @@
-"""From rule files to a RuleBook: all of them or, with all their faults, none."""
+"""From rule files to a RuleBook: all of them or, with all their faults, none.
+
+Thousands of rule files are compiled once: the shipped ones while drift is built, the rest when
+first met. What is used again fits the files as they are.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+import zlib
+from array import array
+from typing import TYPE_CHECKING, Any
 
 from drift.rulebook.book import RuleBook
-from drift.rulebook.cache import cache_directory, read_cache, write_cache
-from drift.rulebook.rows import Rows, pack
-from drift.rulebook.rule import EXPIRES, Layer, from_row
-from drift.rulebook.sources import rule_files
+from drift.rulebook.cache import cache_directory, decode, drop_oldest, read_kept, write_cache
+from drift.rulebook.rows import Rows
+from drift.rulebook.rule import EXPIRES, from_row
+from drift.rulebook.sources import RULEBOOK, code_files, rule_paths, shipped_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
-    from drift.rulebook.faults import Fault
+    from drift.rulebook.cache import Directory
+    from drift.rulebook.rows import Packed
     from drift.rulebook.rule import Row
-    from drift.rulebook.sources import RuleFile, Source
+    from drift.rulebook.sources import Source
+    from drift.rulebook.trie import Trie
 
+SHIPPED = os.path.join(RULEBOOK, "shipped.bin")
+"""What the build makes of the shipped rules: see `compiling.write_shipped`."""
+
+KEPT = "rules-"
+"""How the files begin that keep compiled rules, one for each list of sources."""
+_MOST_KEPT = 6
+
+_STORE = "/nix/store/"
 _SETTLED = 100_000_000
 """Nanoseconds after which a further change of a file shows in its times."""
+
+Compiled = tuple[bytes, "Packed", "Trie", "list[Row]"]
+"""What each file came to (see `compiling`), all rules, their trie, and those that expire."""
 
 
 def load(sources: Sequence[Source], environ: Mapping[str, str] = os.environ) -> RuleBook:
@@ -32,83 +50,104 @@ def load(sources: Sequence[Source], environ: Mapping[str, str] = os.environ) -> 
     return load_cached(sources, cache_directory(environ, os.geteuid()))
 
 
-def load_cached(sources: Sequence[Source], cache: Path | None) -> RuleBook:
+def load_cached(sources: Sequence[Source], cache: Directory | None) -> RuleBook:
     """Like `load`, with the compiled rules kept in the directory `cache`; None keeps nothing.
 
-    Rules given for this one run are not kept. Rules that expire are kept uncompiled, after all
-    others: on each day the book has those that still decide.
+    Rules that expire are kept uncompiled, after all others: on each day the book has those that
+    still decide.
     """
-    lasting, unlisted = _files(source for source in sources if source[0] is not Layer.GIVEN)
-    given, missing = _files(source for source in sources if source[0] is Layer.GIVEN)
-    key = _key(lasting) if cache and lasting and not unlisted else None
-    kept = read_cache(cache, key) if cache and key else None
-    rows, faults = _read(() if kept else lasting)
-    more, more_faults = _read(given)
-    faults = [*unlisted, *faults, *missing, *more_faults]
-    if faults:
-        from drift.rulebook.faults import RuleFilesError
+    if len(sources) == 1 and _is_built(sources[0]):
+        shipped = read_shipped()
+        if shipped is not None:
+            return _book(shipped)
+    key, changed = _key(sources) if cache else (None, 0)
+    name = _name(sources)
+    kept = read_kept(cache, name) if cache and key else None
+    if kept is not None and kept[0] == key:
+        return _book(kept[1])
+    from drift.rulebook.compiling import compile_rules
 
-        raise RuleFilesError(faults)
-    passing = kept[2] if kept else [row for row in rows if row[EXPIRES]]
-    if passing and not kept:
-        rows = [row for row in rows if not row[EXPIRES]]
-    book = RuleBook(Rows((), kept[0]), kept[1]) if kept else RuleBook(rows)
-    if cache and key and not kept and _settled(key):
-        write_cache(cache, key, (pack(rows), book.trie, passing))
-    more = [*passing, *more]
-    if not more:
+    known = [kept[1]] if kept else []
+    if any(os.fspath(path) == shipped_directory() for _, path in sources):
+        shipped = read_shipped()
+        known += [shipped] if shipped else []
+    compiled = compile_rules(sources, known)
+    if cache and key and changed < time.time_ns() - _SETTLED:
+        write_cache(cache, key, compiled, name)
+        drop_oldest(cache, KEPT, _MOST_KEPT)
+    return _book(compiled)
+
+
+def read_shipped() -> Compiled | None:
+    """What the build made; None where there is nothing of use.
+
+    It is trusted like the modules it lies beside: who could write it could write them.
+    """
+    try:
+        with open(SHIPPED, "rb") as opened:
+            data = opened.read()
+    except OSError:
+        return None
+    found = decode(data)
+    return found[1] if found else None
+
+
+def _book(compiled: Compiled) -> RuleBook:
+    _, rows, trie, passing = compiled
+    book = RuleBook(Rows((), rows), trie)
+    if not passing:
         return book
     today = time.strftime("%Y-%m-%d")
-    expired = [row for row in more if row[EXPIRES] and row[EXPIRES] <= today]
-    return book.with_rules([row for row in more if row not in expired], map(from_row, expired))
+    expired = [row for row in passing if row[EXPIRES] <= today]
+    lasting = [row for row in passing if row[EXPIRES] > today]
+    return book.with_rules(lasting, map(from_row, expired))
 
 
-def _files(sources: Iterable[Source]) -> tuple[list[RuleFile], list[Fault]]:
-    files: list[RuleFile] = []
-    faults: list[Fault] = []
-    for source in sources:
-        try:
-            files += rule_files(source)
-        except OSError as error:
-            faults.append(_unreadable(os.fspath(source[1]), error))
-    return files, faults
+def _is_built(source: Source) -> bool:
+    """Are these the rules that the build has compiled, where nothing has changed since?
 
-
-def _read(files: Iterable[RuleFile]) -> tuple[list[Row], list[Fault]]:
-    rows: list[Row] = []
-    faults: list[Fault] = []
-    for file in files:
-        from drift.rulebook.reading import LARGEST, read_rules
-
-        try:
-            with open(file.path, "rb") as opened:
-                data = opened.read(LARGEST + 1)
-        except OSError as error:
-            faults.append(_unreadable(file.name, error))
-            continue
-        more, more_faults = read_rules(data, file.name, file.layer)
-        rows += more
-        faults += more_faults
-    return rows, faults
-
-
-def _unreadable(name: str, error: OSError) -> Fault:
-    from drift.rulebook.faults import Fault
-
-    return Fault(name, 0, "", f"can't be read: {error.strerror or error}")
-
-
-def _key(files: Sequence[RuleFile]) -> tuple[str, bytes, tuple[int, ...]] | None:
-    """What changes whenever the rules may have; None where a file can't be looked at.
-
-    Its parts are few and flat: it is made and compared before every scan, for thousands of files.
+    What lies in the Nix store stays as one build has left it.
     """
+    path = os.fspath(source[1])
+    return path == shipped_directory() and _in_store(path)
+
+
+def _in_store(path: str) -> bool:
+    return os.path.realpath(path).startswith(_STORE)
+
+
+def _name(sources: Sequence[Source]) -> str:
+    given = "\0".join(f"{layer:d}{os.fspath(path)}" for layer, path in sources)
+    return f"{KEPT}{zlib.crc32(os.fsencode(given)):08x}.cache"
+
+
+def _key(sources: Sequence[Source]) -> tuple[Any, int]:
+    """What changes whenever the rules may have, and when the youngest file was last changed.
+
+    The key is None where something can't be looked at. Its parts are few and flat: it is made and
+    compared before every scan, for thousands of files.
+    """
+    try:
+        code = () if _in_store(RULEBOOK) else code_files()
+        key: list[Any] = [_numbers(code).tobytes()]
+        youngest = 0
+        for layer, path in sources:
+            given = os.fspath(path)
+            parts = [] if _is_built((layer, path)) else rule_paths(given)
+            numbers = _numbers([given + part for part in parts])
+            youngest = max(youngest, *numbers[4::5], 0)
+            # No path holds a NUL.
+            key.append((int(layer), given, "\0".join(parts), numbers.tobytes()))
+    except (OSError, OverflowError):
+        return None, 0
+    return tuple(key), youngest
+
+
+def _numbers(paths: Iterable[str]) -> array[int]:
+    """What changes whenever one of the files does, five numbers each; the last is its ctime."""
     numbers: list[int] = []
-    for _, _, path in files:
-        try:
-            found = os.stat(path)
-        except OSError:
-            return None
+    for path in paths:
+        found = os.stat(path)
         numbers += (
             found.st_dev,
             found.st_ino,
@@ -116,12 +155,4 @@ def _key(files: Sequence[RuleFile]) -> tuple[str, bytes, tuple[int, ...]] | None
             found.st_mtime_ns,
             found.st_ctime_ns,
         )
-    # A file's name follows from its layer and path, and no path holds a NUL.
-    paths = "\0".join(file.path for file in files)
-    return paths, bytes(file.layer for file in files), tuple(numbers)
-
-
-def _settled(key: tuple[str, bytes, tuple[int, ...]]) -> bool:
-    """Were all files last changed long enough ago?"""
-    now = time.time_ns()
-    return all(changed < now - _SETTLED for changed in key[2][4::5])
+    return array("q", numbers)

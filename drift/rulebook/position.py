@@ -19,6 +19,7 @@ from drift.rulebook.trie import (
     NO_RULE,
     Node,
     index,
+    open_names,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class Position:
         self.rule = None if rank == NO_RULE else ground.rule(index(rank))
         self.depth = depth
         self.final = not active
+        for node, _, _ in active:
+            open_names(node)
         self._ground = ground
         self._active = active
         self._rank = rank

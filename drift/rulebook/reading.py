@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from drift.model import Severity, Verdict
@@ -14,14 +13,12 @@ from drift.rulebook.faults import Fault
 from drift.rulebook.lines import KeyPath, Lines
 from drift.rulebook.patterns import path_faults, pattern_faults
 from drift.rulebook.rule import RuleKind
+from drift.rulebook.sources import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drift.rulebook.rule import Layer, Row
-
-LARGEST = 1 << 20
-"""The largest rule file in bytes: what is larger was not written by hand."""
 
 VERDICTS = (Verdict.PERSIST, Verdict.EPHEMERAL, Verdict.REGENERATED, Verdict.REVIEW)
 
@@ -140,7 +137,7 @@ class _Reader:
             hint = "write [[rule]], not [rule]" if isinstance(tables, dict) else "write [[rule]]"
             self.fault(("rule",), f"must be a list of tables, not {_type_name(tables)}", hint)
             return []
-        headers = self.lines.headers()
+        headers = self.lines.headers(len(tables))
         rows: list[Row] = []
         taken: dict[tuple[str, str], int] = {}
         for index, table in enumerate(tables):
@@ -198,13 +195,13 @@ class _Reader:
         for key in table:
             if key in known:
                 continue
-            near = get_close_matches(key, known, n=1)
+            near = _near(key, known)
             if key in _RULE_KEYS:
                 hint = "it belongs inside a [[rule]]"
             elif key in _FILE_KEYS:
                 hint = "it belongs above the first [[rule]]"
             elif near:
-                hint = f"did you mean {near[0]}?"
+                hint = f"did you mean {near}?"
             else:
                 hint = f"known here: {', '.join(known)}"
             path = (*at, key)
@@ -292,14 +289,14 @@ class _Reader:
             return None
         if text in choices:
             return str(text)
-        near = get_close_matches(text, choices, n=1)
+        near = _near(text, choices)
         known = (
             f"one of {', '.join(choices)}" if len(choices) > 1 else f"only {choices[0]} is known"
         )
         self.fault(
             (*at, key),
             f"{printable(text)!r} is no {key}",
-            f"did you mean {near[0]}?" if near else known,
+            f"did you mean {near}?" if near else known,
         )
         return None
 
@@ -335,6 +332,12 @@ class _Reader:
             pass
         self.fault((*at, key), f"{printable(text)!r} is no date", 'write it as in "2027-01-31"')
         return None
+
+
+def _near(text: str, known: tuple[str, ...]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(text, known, n=1)), None)
 
 
 def _type_name(value: object) -> str:

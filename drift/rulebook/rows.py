@@ -6,9 +6,9 @@ need unpacking where a rule is wanted.
 
 from __future__ import annotations
 
-import marshal
 from typing import TYPE_CHECKING
 
+from drift.rulebook.packing import pack, unpack
 from drift.rulebook.rule import Rule, from_row, to_row
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _IN_A_CHUNK = 64
 
 Packed = tuple[int, list[bytes]]
-"""How many rules, and each chunk's as marshal keeps them."""
+"""How many rules, and those of each chunk."""
 
 
-def pack(rows: list[Row]) -> Packed:
+def pack_rows(rows: list[Row]) -> Packed:
     starts = range(0, len(rows), _IN_A_CHUNK)
-    return len(rows), [marshal.dumps(rows[start : start + _IN_A_CHUNK]) for start in starts]
+    return len(rows), [pack(rows[start : start + _IN_A_CHUNK]) for start in starts]
 
 
 class Rows:
@@ -52,9 +52,9 @@ class Rows:
             made = self._made[place] = found if isinstance(found, Rule) else from_row(found)
         return made
 
-    def rows(self, first: int) -> Iterator[tuple[int, Row]]:
-        """Yield each rule from the place `first` on, with its place."""
-        for place in range(first, len(self)):
+    def rows(self, first: int, end: int | None = None) -> Iterator[tuple[int, Row]]:
+        """Yield each rule from the place `first` on, up to `end`, with its place."""
+        for place in range(first, len(self) if end is None else end):
             found = self._found(place)
             yield place, to_row(found) if isinstance(found, Rule) else found
 
@@ -64,5 +64,5 @@ class Rows:
             return self._more[place - count]
         chunk, within = divmod(place, _IN_A_CHUNK)
         if chunk not in self._chunks:
-            self._chunks[chunk] = marshal.loads(chunks[chunk])
+            self._chunks[chunk] = unpack(chunks[chunk])
         return self._chunks[chunk][within]

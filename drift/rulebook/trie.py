@@ -1,12 +1,14 @@
 """Compile patterns to one trie over path components, of lists and dicts that a cache can hold.
 
 A trie is `[absolute, home]`, the roots of the absolute patterns and of those below every home.
+Thousands of nodes lie in a cache and a walk stands on few, so what is below a node may be packed.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from drift.rulebook.packing import pack, plain, unpack
 from drift.rulebook.patterns import is_glob, split
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ Trie = list[Node]
 
 # The fields of a node. A node is a plain list because marshal knows no classes.
 NAMES = 0
-"""dict of literal component -> node, or None: most nodes have none, and None loads quickly"""
+"""dict of literal component -> node, packed until `open_names`; or None, which loads quickly"""
 GLOBS = 1
 """dict of component with `*` or `?` -> node, or None"""
 DEEP = 2
@@ -30,6 +32,7 @@ FROM_FILES = 6
 """does any rule of a file, not of a unit, end here or below?"""
 
 NO_RULE = -1
+_WORTH_PACKING = 2048
 _INDEX_BITS = 24
 FROM_FILE = 2 << _INDEX_BITS
 """The rank from which on a rule comes from a file, not from a unit."""
@@ -47,6 +50,25 @@ def index(rank: int) -> int:
 
 def new_node() -> Node:
     return [None, None, None, NO_RULE, NO_RULE, NO_RULE, False]
+
+
+def open_names(node: Node) -> Node:
+    """Unpack the node's own names, which changes nothing that it says; give the node."""
+    if type(node[NAMES]) is bytes:
+        node[NAMES] = unpack(node[NAMES])
+    return node
+
+
+def packed(node: Node) -> Node:
+    """The node with all names packed below which there is much; RecursionError where that is too deep."""
+    names, globs, deep, *rest = node
+    if isinstance(names, dict):
+        names = {name: packed(child) for name, child in names.items()}
+        if len(plain(names)) >= _WORTH_PACKING:
+            names = pack(names)
+    if globs is not None:
+        globs = {name: packed(child) for name, child in globs.items()}
+    return [names, globs, None if deep is None else packed(deep), *rest]
 
 
 def grow(trie: Trie, rows: Iterable[tuple[int, Row]]) -> Trie:
@@ -99,7 +121,7 @@ def _copy(node: Node | None, own: set[int]) -> Node:
     if node is None:
         node = new_node()
     elif id(node) not in own:
-        names, globs, *rest = node
+        names, globs, *rest = open_names(node)
         node = [names and names.copy(), globs and globs.copy(), *rest]
     own.add(id(node))
     return node
