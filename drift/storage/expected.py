@@ -46,18 +46,21 @@ class Expected:
         self.root = Node()
 
     def add(self, path: bytes, role: Role) -> None:
-        """Later roles give way to earlier ones.
+        """Later roles give way to earlier ones, and all that lies in what is OWN to that.
 
         What is named and only leads to something declared, or lies in it, stays as it is: a script
         that makes the parents of declared paths names them as well.
         """
         node = self.root
         for name in _names(path):
-            if role is Role.NAMED and node.role is not None:
+            if node.role is Role.OWN or (role is Role.NAMED and node.role is not None):
                 return
             node = node.children.setdefault(name, Node())
-        if node.role is None and (role is not Role.NAMED or not _leads_to(node, Role.DECLARED)):
-            node.role = role
+        if node.role is not None or (role is Role.NAMED and _leads_to(node, Role.DECLARED)):
+            return
+        node.role = role
+        if role is Role.OWN:
+            node.children.clear()
 
     def fate(self, path: bytes) -> Fate:
         node = self.root

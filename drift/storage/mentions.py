@@ -73,7 +73,8 @@ def _texts(rooted: Rooted, system: bytes, tree: bytes | None) -> Iterator[tuple[
         yield by, text
         settings.update((found[0], None) for found in _SETTINGS.finditer(text))
     for path in settings:
-        yield shown(path.rpartition(b"/")[2][33:] or path), _read(rooted, path)
+        # /nix/store/HASH-name
+        yield shown(path.split(b"/")[3][33:]), _read(rooted, path)
 
 
 def _files(rooted: Rooted, system: bytes, tree: bytes | None) -> Iterator[tuple[str, bytes]]:

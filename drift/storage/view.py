@@ -148,13 +148,19 @@ def _view(
     expected = Expected()
     for path in (b"/" + DIRECTORY_NAME, *_OTHERS, *(b"/" + name for name in manifest.pending)):
         expected.add(path, Role.OWN)
-    for path in (*_NIX, *(other.real for other in places)):
-        if within(path, place.real) and path != place.real:
-            expected.add(relative(path, place.real), Role.OWN)
+    others = [
+        relative(path, place.real)
+        for path in (*_NIX, *(other.real for other in places))
+        if within(path, place.real) and path != place.real
+    ]
+    for path in others:
+        expected.add(path, Role.OWN)
     declared: dict[bytes, Declaration] = {}
     held: dict[bytes, str] = {}
     for one in persistence.declarations:
         trail = _trail(rooted, place, one.source)
+        if any(within(path, other) for path in trail[-1:] for other in others):
+            continue
         if one.state is State.UNDECLARED:
             why = f"is in use at {shown(one.path)}, and nothing declares it for the next boot"
             held.update((path, why) for path in trail)
