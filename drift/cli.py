@@ -27,6 +27,7 @@ COMMANDS = {
     "guard": ("drift.commands.guard", "guard"),
     "lost": ("drift.commands.lost", "lost"),
     "record": ("drift.commands.record", "record"),
+    "review": ("drift.commands.review", "review"),
     "rules": ("drift.commands.rules", "rules"),
     "save": ("drift.commands.save", "save"),
     "scan": ("drift.commands.scan", "scan"),

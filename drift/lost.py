@@ -19,7 +19,6 @@ from drift.saving.reading import kind_and_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from drift.btrfs.subvolumes import Subvolume
     from drift.locate import Located
@@ -60,7 +59,7 @@ def choose(located: Located, name: bytes | None) -> Earlier:
 def read_lost(
     located: Located,
     old: Subvolume,
-    rules: tuple[Path, ...],
+    rules: tuple[str, ...],
     environ: Mapping[str, str],
     *,
     progress: Callable[[int], None] | None = None,
@@ -71,6 +70,7 @@ def read_lost(
     is left out.
     """
     from drift.persistence import read_persistence
+    from drift.reviewing.rules import with_reviewed
     from drift.rulebook import load, rule_sources
     from drift.system.accounts import read_accounts
     from drift.system.nixos import read_regenerated
@@ -90,7 +90,9 @@ def read_lost(
         stores=persistence.lasting_stores,
         declared=persistence.findings,
     )
-    judge = Judge(load(rule_sources(rules, environ), environ).walk(homes), facts)
+    book = load(rule_sources(rules, environ), environ)
+    book = with_reviewed(book, root, persistence.stores)
+    judge = Judge(book.walk(homes), facts)
     skipped: list[Skipped] = [*accounts.skipped, *regenerated.skipped]
     with differences(
         both,

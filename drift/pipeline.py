@@ -18,10 +18,10 @@ from drift.system.mounts import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from drift.model import Entry, Kind
     from drift.persistence import Persistence
+    from drift.rulebook import Rule
     from drift.system.accounts import Accounts
     from drift.system.declared import Declaration
     from drift.system.mounts import MountPoint
@@ -38,7 +38,7 @@ class Request:
     blank: bytes | None = None
     engine: str = "auto"
     explicit_live: bool = False
-    rules: tuple[Path, ...] = ()
+    rules: tuple[str | os.PathLike[str], ...] = ()
     persist: tuple[bytes, ...] = ()
     config: tuple[bytes, ...] = ()
 
@@ -49,7 +49,7 @@ class Scan:
 
     `store` is where new entries go. `pending` are the entries that a declaration keeps from the
     next boot on: their data is in no store unless it is copied. `notes` say what of the
-    configuration could not be told.
+    configuration could not be told, and which rules have `expired`.
     """
 
     report: Report
@@ -60,6 +60,7 @@ class Scan:
     declarations: tuple[Declaration, ...]
     pending: tuple[Entry, ...]
     notes: tuple[str, ...]
+    expired: tuple[Rule, ...] = ()
 
 
 def scan(
@@ -149,6 +150,7 @@ def scan(
         declarations=persistence.declarations,
         pending=_pending(entries, persistence),
         notes=(*configured.notes, *expired_notes(book.expired)),
+        expired=book.expired,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ from drift.errors import DriftError, UsageError
 from drift.model import Kind
 from drift.names import printable, shown
 from drift.reviewing.writing import write_whole
-from drift.rulebook import Layer, RuleFilesError
-from drift.rulebook.lines import Lines
+from drift.rulebook import Layer, Rule, RuleFilesError
 from drift.rulebook.patterns import is_glob
 from drift.rulebook.reading import read_rules
+from drift.rulebook.rule import from_row
 
 _HEAD = 'service = "reviewed"\ntitle   = "Decided in drift review"\n'
 
@@ -98,8 +97,7 @@ def write_rule(file: bytes, ignored: Ignored) -> None:
 
 def with_rule(text: bytes, file: str, ignored: Ignored) -> bytes:
     """The text of a rule file with one rule more; RuleFilesError where it would not be sound."""
-    if text != _HEAD.encode():
-        _require_sound(text, file)
+    rules = [] if text == _HEAD.encode() else _sound_rules(text, file)
     key = "directory" if ignored.kind in (Kind.DIRECTORY, Kind.SUBVOLUME) else "file"
     path = ignored.path.decode()
     lines = [
@@ -112,31 +110,31 @@ def with_rule(text: bytes, file: str, ignored: Ignored) -> bytes:
     ]
     if ignored.expires is not None:
         lines.append(f'expires   = "{ignored.expires}"')
-    before = _without(text.decode(), key, path).rstrip("\n")
+    before = _without(text.decode(), rules, key, path).rstrip("\n")
     changed = "\n".join([before, "", *lines, ""]).encode()
-    _require_sound(changed, file)
+    _sound_rules(changed, file)
     return changed
 
 
-def _require_sound(text: bytes, file: str) -> None:
-    faults = read_rules(text, file, Layer.GIVEN)[1]
+def _sound_rules(text: bytes, file: str) -> list[Rule]:
+    rows, faults = read_rules(text, file, Layer.GIVEN)
     if faults:
         raise RuleFilesError(faults)
+    return [from_row(row) for row in rows]
 
 
-def _without(text: str, key: str, path: str) -> str:
-    """The text without the tables whose `key` is `path`; comments before the next table stay."""
-    tables = tomllib.loads(text).get("rule", [])
-    headers = [line - 1 for line in Lines(text.encode()).headers()]
+def _without(text: str, rules: list[Rule], key: str, path: str) -> str:
+    """The text without the rule whose `key` is `path`; comments before the next one stay."""
     lines = text.split("\n")
-    ends = [*headers[1:], len(lines)]
-    # Tables that are written as a list of values have no headers, and are left alone.
-    for table, start, end in reversed(list(zip(tables, headers, ends, strict=False))):
-        if table.get(key) != path:
-            continue
-        while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
-            end -= 1
-        del lines[start:end]
+    starts = {rule: int(rule.origin.rpartition(":")[2]) - 1 for rule in rules}
+    for rule, start in starts.items():
+        if (rule.kind, rule.pattern) == (key, path):
+            end = min((other for other in starts.values() if other > start), default=len(lines))
+            while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+                end -= 1
+            # A file has at most one rule for a path.
+            del lines[start:end]
+            break
     return "\n".join(lines)
 
 
