@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from drift.btrfs.items import Link
     from drift.btrfs.trees import Node
+    from drift.diff.common import Common
     from drift.diff.trees import Side
 
 FORMAT = 0o170000
@@ -24,6 +25,11 @@ class Moves:
         self._since = since
         self._bound = bound
         self._known: dict[int, dict[bytes, bytes]] = {}
+        self._common: Common | None = None
+
+    def go_by(self, common: Common) -> None:
+        """Look paths up quickly in the directories that both sides have in common."""
+        self._common = common
 
     def of(self, node: Node, side: Side) -> dict[bytes, bytes]:
         """Map the new paths of an inode of this side's own tree to the old ones they replace.
@@ -39,8 +45,8 @@ class Moves:
         moves: dict[bytes, bytes] = {}
         if other is not None:
             live, blank = (node, other) if side is self._live else (other, node)
-            new = _absent(live.links, self._live, self._blank)
-            gone = _absent(blank.links, self._blank, self._live)
+            new = self._absent(live.links, self._live, self._blank)
+            gone = self._absent(blank.links, self._blank, self._live)
             moves = dict(zip(new, gone, strict=False))
         if node.nlink > 1:
             self._known[node.inode] = moves
@@ -60,8 +66,18 @@ class Moves:
             return None
         return other if other.mode & FORMAT == node.mode & FORMAT else None
 
-
-def _absent(links: list[Link], side: Side, other: Side) -> list[bytes]:
-    paths = (side.path(link) for link in links)
-    found = {path for path in paths if path is not None and not other.exists(path)}
-    return sorted(found, key=lambda path: path.split(b"/"))
+    def _absent(self, links: list[Link], side: Side, other: Side) -> list[bytes]:
+        """The paths of one side that the other one doesn't have."""
+        found = set()
+        for link in links:
+            above = None if self._common is None else self._common.path(link.parent)
+            if self._common is None or above is None:
+                path = side.path(link)
+                if path is not None and not other.exists(path):
+                    found.add(path)
+            else:
+                apart = self._common.apart(link.parent)
+                mine, theirs = apart if side is self._live else reversed(apart)
+                if link.name in mine and link.name not in theirs:
+                    found.add(above + b"/" + link.name)
+        return sorted(found, key=lambda path: path.split(b"/"))

@@ -1,0 +1,50 @@
+"""Go down trees of directories without recursion, for paths are deeper than Python's stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from drift.diff.stream import Block, Pending, Subtree
+from drift.model import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from drift.diff.sight import Place
+
+# Every so many levels the way down is searched for a directory that lies in itself.
+DEPTH_OF_A_LOOK = 256
+
+
+class Descend(NamedTuple):
+    """The events below a directory, which come in the place of this one."""
+
+    events: Iterator[Event]
+    path: bytes
+    place: Place
+
+
+Event = Change | Block | Subtree | Pending | Descend
+
+
+def flattened(
+    top: Descend, vanished: Callable[[bytes], None]
+) -> Iterator[Change | Block | Subtree | Pending]:
+    """The events of `top` with all below it in their places."""
+    stack = [top]
+    while stack:
+        for event in stack[-1].events:
+            if isinstance(event, Descend):
+                if len(stack) % DEPTH_OF_A_LOOK == 0 and _goes_round(stack):
+                    vanished(event.path)
+                    continue
+                stack.append(event)
+                break
+            yield event
+        else:
+            stack.pop()
+
+
+def _goes_round(stack: list[Descend]) -> bool:
+    """Whether a directory lies in itself, as two do that were moved while their names were read."""
+    return len({level.place for level in stack}) < len({level.path for level in stack})
