@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nixos_root import NixosRoot
+from stale_lab import age, declare, listed, make_root, paths, run
 
 from drift.cli import cli
 from drift.model import Kind
@@ -23,60 +23,11 @@ from drift.storage.survey import Ids, Survey
 from drift.system.declared import State
 
 NOW = 1_700_000_000 * 10**9
-UNIT = "[Mount]\nWhat=/persist{path}\nWhere={path}\nOptions=bind\n"
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A root with its store on the same filesystem; `declare` writes the units of the next boot."""
-    made = NixosRoot(tmp_path / "live")
-    made.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nalice:x:1000:100::/home/alice:/bin/sh\n")
-    made.write("/etc/group", "root:x:0:\nusers:x:100:\n")
-    made.at("/persist").mkdir()
-    return made
-
-
-def declare(root, *paths, files=None, active=True):
-    """A system that persists `paths`; what is active is in place as a link, as files may be."""
-    units = {
-        f"systemd/system/{path.strip('/').replace('/', '-')}.mount": UNIT.format(path=path)
-        for path in paths
-    }
-    system = root.system("1", units | (files or {}))
-    root.activate(system)
-    root.boot_next(system)
-    if active:
-        for path in paths:
-            root.link(path, f"/persist{path}")
-
-
-def age(path, days):
-    """Let a tree be last written and read so many days ago."""
-    import time
-
-    when = time.time() - days * 86400
-    for directory, names, files in os.walk(path):
-        for name in (*names, *files):
-            os.utime(os.path.join(directory, name), (when, when), follow_symlinks=False)
-    os.utime(path, (when, when))
-
-
-def run(root, *arguments, code=0, live=True):
-    given_live = ["--live", os.fsdecode(root.bytes)] if live else []
-    done = CliRunner().invoke(cli, ["stale", *given_live, *arguments], standalone_mode=False)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    assert done.return_value == code, (done.return_value, done.stdout, done.stderr)
-    return done
-
-
-def listed(root, *arguments, code=0):
-    made = json.loads(run(root, "--json", *arguments, code=code).stdout)
-    [store] = made["stores"]
-    return store
-
-
-def paths(entries):
-    return [entry["path"] for entry in entries]
+    return make_root(tmp_path / "live")
 
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"\xff", b"new\nline", b" ", b"\x1b[31m", b"..."])
