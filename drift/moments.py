@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # What Nix writes there it can make again, and it is no program's state.
 OF_NIX = (b"/nix/store", b"/nix/var")
 
-# linux/time.h: the clock that the kernel takes a file's times from, which lags behind the other.
+# linux/time.h: the clock that the kernel takes most times of files from. It lags behind the exact
+# one, from which it takes those that somebody looked at in between.
 CLOCK_REALTIME_COARSE = 5
 
 
@@ -161,7 +162,7 @@ class _Filesystem:
 
     def begin(self) -> None:
         self._since = btrfs.sync(self._fd)
-        self._started = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+        self._started = _next_tick()
 
     def written(self) -> Iterator[Change]:
         btrfs.sync(self._fd)
@@ -195,6 +196,19 @@ class _Filesystem:
                 continue
             source = None if change.source is None else seen(change.source)
             yield change._replace(path=path, source=source)
+
+
+def _next_tick() -> int:
+    """A moment that parts file times: what changed before the call has an earlier ctime.
+
+    What changes after the return has this one or a later, unless the clock is set back meanwhile.
+    """
+    now = time.time_ns()
+    for _ in range(100):
+        if (tick := time.clock_gettime_ns(CLOCK_REALTIME_COARSE)) > now:
+            return tick
+        time.sleep(0.001)
+    return now
 
 
 def _new_subvolume(

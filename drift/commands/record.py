@@ -102,7 +102,9 @@ def record(
     if as_json:
         options.write([record_json.render(found, argv, who)])
     elif not quiet:
-        click.echo(record_text.render(found, argv[0], who), err=True, nl=bool(found.rule_file))
+        # On a terminal the rule file follows.
+        follows = bool(found.rule_file) and output is None and stdout is None
+        click.echo(record_text.render(found, argv[0], who), err=True, nl=follows)
     if output is not None and found.rule_file:
         write_whole(output, found.rule_file.encode())
     elif not as_json:

@@ -96,8 +96,7 @@ def run_in_foreground(
     import subprocess
 
     name = printable(argv[0])
-    running: list[Popen[bytes]] = []
-    with _signals_passed_on(running):
+    with _signals_passed_on() as pass_on_to:
         try:
             process = subprocess.Popen(
                 argv,
@@ -111,22 +110,33 @@ def run_in_foreground(
             raise UsageError(f"there is no program {name}", "is its name right?") from error
         except OSError as error:
             raise UsageError(f"{name} could not be started: {error.strerror}") from error
-        running.append(process)
+        pass_on_to(process)
         return process.wait()
 
 
 @contextmanager
-def _signals_passed_on(running: Sequence[Popen[bytes]]) -> Iterator[None]:
+def _signals_passed_on() -> Iterator[Callable[[Popen[bytes]], None]]:
+    """Leave the keyboard's signals to a program, and pass others on: also what came before it ran."""
     import signal
+
+    running: list[Popen[bytes]] = []
+    early: list[int] = []
 
     def leave(_number: int, _frame: object) -> None:
         # The terminal has sent it to the program as well.
         return
 
     def pass_on(number: int, _frame: object) -> None:
+        if not running:
+            early.append(number)
         for process in running:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
+
+    def pass_on_to(process: Popen[bytes]) -> None:
+        running.append(process)
+        for number in early:
+            pass_on(number, None)
 
     # Handlers, for what is ignored here would be ignored by the program as well.
     handlers = {
@@ -137,7 +147,7 @@ def _signals_passed_on(running: Sequence[Popen[bytes]]) -> Iterator[None]:
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield pass_on_to
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
