@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from drift.diff.sight import Place
 
-# Every so many levels the way down is searched for a directory that lies in itself.
-DEPTH_OF_A_LOOK = 256
+# Every so many levels the way down is searched for a directory that lies in itself; from the first
+# one on at each level, for there can be as many ways round as it has names.
+DEPTH_OF_A_LOOK = 64
 
 
 class Descend(NamedTuple):
@@ -32,13 +33,15 @@ def flattened(
 ) -> Iterator[Change | Block | Subtree | Pending]:
     """The events of `top` with all below it in their places."""
     stack = [top]
+    wary = False
     while stack:
         for event in stack[-1].events:
             if isinstance(event, Descend):
-                if len(stack) % DEPTH_OF_A_LOOK == 0 and _goes_round(stack):
-                    vanished(event.path)
-                    continue
                 stack.append(event)
+                if (wary or len(stack) % DEPTH_OF_A_LOOK == 0) and _goes_round(stack):
+                    wary = True
+                    vanished(stack.pop().path)
+                    continue
                 break
             yield event
         else:
