@@ -17,6 +17,7 @@ from drift.saving.beneath import DIRECTORY
 from drift.saving.manifest import DIRECTORY_NAME, Manifest, open_private, read_manifest
 from drift.storage.expected import Expected, Role
 from drift.storage.mentions import held_until_boot, read_mentions
+from drift.store import find_store
 from drift.system.declared import State
 from drift.system.mounts import join, mount_of, mounts_below, path_inside, relative, within
 
@@ -99,18 +100,27 @@ def read_views(
     given: Sequence[bytes] = (),
     configs: Sequence[bytes] = (),
 ) -> list[View]:
-    """Every store that the root has; DriftError where there is none, or not where the user says."""
-    places = list(_places(rooted, persistence, given))
-    return [_view(place, places, rooted, mounts, persistence, configs) for place in places]
+    """Every store that the root has, or just those that the user names as `given`.
+
+    DriftError where there is none, or not where the user says.
+    """
+    named = {find_store((), rooted.root, path) for path in given}
+    places = list(_places(rooted, persistence, named))
+    return [
+        _view(place, places, rooted, mounts, persistence, configs)
+        for place in places
+        if not named or place.path in named
+    ]
 
 
-def _places(rooted: Rooted, persistence: Persistence, given: Sequence[bytes]) -> Iterator[_Place]:
+def _places(rooted: Rooted, persistence: Persistence, named: set[bytes]) -> Iterator[_Place]:
     used = {one.store for one in persistence.declarations}
     points = {point.path for point in persistence.points}
     seen: set[bytes] = set()
     for number, path in enumerate(persistence.stores):
+        wanted = path in named or number == 0
         # The usual place matters only where nothing else is known.
-        if number and path not in used and path not in points and number >= len(given):
+        if not wanted and path not in used and path not in points:
             continue
         try:
             real = rooted.resolve(path)
@@ -118,7 +128,7 @@ def _places(rooted: Rooted, persistence: Persistence, given: Sequence[bytes]) ->
             os.close(os.open(host, DIRECTORY))
         except (FileNotFoundError, NotADirectoryError) as error:
             # Another one that is declared may be on a disk that isn't there now.
-            if number and number >= len(given):
+            if not wanted:
                 continue
             raise DriftError(
                 f"there is no persistent storage at {shown(path)}",
