@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize
 
 from drift.live_root import is_dynamic
-from drift.model import Advice, Finding, Kind, Owner, Severity
+from drift.model import Finding, Kind, Severity
 from drift.names import exact, shown
 from drift.places import PRIVATE, ancestors, cached, in_private
+from drift.suggestion import Advice, Owner
 from drift.system.mounts import within
 
 if TYPE_CHECKING:

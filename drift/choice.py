@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from drift import caveats
 from drift.caveats import Wanted
-from drift.model import Advice, Entry, Kind, Status, Verdict
+from drift.model import Entry, Kind, Status, Verdict
 from drift.places import PRIVATE, ancestors, parent_of, private_twin
+from drift.suggestion import Advice
 from drift.system.mounts import within
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from drift.model import Owner, Verdict
+from drift.model import Verdict
 from drift.places import ancestors, filled_by_nixos, in_private, shared
+from drift.suggestion import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

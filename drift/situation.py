@@ -6,14 +6,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.model import SuggestedFile
+from drift.suggestion import SuggestedFile
 from drift.system.mounts import join, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drift.model import SuggestedDirectory, Suggestion
     from drift.pipeline import Scan
+    from drift.suggestion import SuggestedDirectory, Suggestion
 
 
 class Situation(NamedTuple):

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING
 from drift import caveats
 from drift.choice import Choice, is_stub
 from drift.live_root import LiveRoot
-from drift.model import (
-    Advice,
-    Severity,
-    SuggestedDirectory,
-    SuggestedFile,
-    Suggestion,
-    UserSuggestion,
-    Verdict,
-)
+from drift.model import Severity, Verdict
 from drift.places import ancestors, parent_of
+from drift.suggestion import Advice, SuggestedDirectory, SuggestedFile, Suggestion, UserSuggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence

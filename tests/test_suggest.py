@@ -12,9 +12,10 @@ from suggest_lab import FakeAccounts, entry, file, suggestion
 
 from drift import caveats
 from drift.choice import temporary_beside
-from drift.model import Kind, Owner, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
 from drift.places import ancestors, shared
 from drift.render.suggest_json import render_json
+from drift.suggestion import Owner
 
 ALICE = {"uid": 1000, "gid": 100}
 

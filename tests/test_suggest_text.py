@@ -4,17 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scan_text import entry
 
-from drift.model import (
+from drift.model import Kind, Verdict
+from drift.render.suggest_text import WIDTH, notes, render
+from drift.suggestion import (
     Advice,
-    Kind,
     Owner,
     SuggestedDirectory,
     SuggestedFile,
     Suggestion,
     UserSuggestion,
-    Verdict,
 )
-from drift.render.suggest_text import WIDTH, notes, render
 
 ROOT = Owner("root", "root", 0o755)
 

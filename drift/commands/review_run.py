@@ -22,11 +22,12 @@ from drift.system.mounts import within
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from drift.model import Entry, Group, Suggestion
+    from drift.model import Entry, Group
     from drift.pipeline import Request, Scan
     from drift.review import Review
     from drift.reviewing.fingerprint import Fingerprint
     from drift.reviewing.opened import Opened
+    from drift.suggestion import Suggestion
 
 HELP = """\
 p - persist: {into}

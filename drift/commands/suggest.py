@@ -16,9 +16,9 @@ from drift.commands import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from drift.model import Suggestion
     from drift.nixfile import Addition
     from drift.pipeline import Request, Scan
+    from drift.suggestion import Suggestion
 
 
 @click.command(

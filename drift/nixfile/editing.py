@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from drift.caveats import is_utf8
 from drift.errors import DriftError
-from drift.model import Owner
 from drift.names import shown
 from drift.nixfile.layout import (
     Edit,
@@ -34,13 +33,14 @@ from drift.places import ancestors
 from drift.render.nix import IMPERMANENCE, Form
 from drift.render.nix_text import STEP, Item, attribute_name, list_lines, string
 from drift.render.preservation import PRESERVATION
+from drift.suggestion import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drift.model import SuggestedDirectory, SuggestedFile, Suggestion
     from drift.nixfile.survey import ListPlace, Survey
     from drift.nixfile.where import Container
+    from drift.suggestion import SuggestedDirectory, SuggestedFile, Suggestion
 
 
 class LeftOut(NamedTuple):

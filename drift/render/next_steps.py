@@ -13,8 +13,8 @@ from drift.situation import absolute_paths, stores_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drift.model import Suggestion
     from drift.situation import Situation
+    from drift.suggestion import Suggestion
 
 WIDTH = 80
 # How many paths a sentence names.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize, naturaltime
 
 from drift.caveats import is_utf8
-from drift.model import Entry, Kind, Owner, Status, SuggestedFile
+from drift.model import Entry, Kind, Status
 from drift.names import shown
 from drift.places import PRIVATE, SHARED
 from drift.render.nix_text import (
@@ -21,11 +21,12 @@ from drift.render.nix_text import (
     list_lines,
     string,
 )
+from drift.suggestion import Owner, SuggestedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from drift.model import SuggestedDirectory, Suggestion
+    from drift.suggestion import SuggestedDirectory, Suggestion
 
     Attributes = Mapping[str, str | Mapping[str, str]]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drift.model import Owner
 from drift.render.nix import Form, block_lines, guard_lines, owner_attributes
 from drift.render.nix_text import STEP, string
+from drift.suggestion import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drift.model import SuggestedFile, Suggestion
+    from drift.suggestion import SuggestedFile, Suggestion
 
     Attributes = Mapping[str, str | Mapping[str, str]]
 

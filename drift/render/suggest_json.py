@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from drift.model import Entry, Owner, SuggestedDirectory, SuggestedFile, Suggestion
+    from drift.model import Entry
+    from drift.suggestion import Owner, SuggestedDirectory, SuggestedFile, Suggestion
 
 SCHEMA = "drift.suggest/1"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from drift.model import SuggestedDirectory
 from drift.names import printable, shown
 from drift.render.next_steps import next_steps
+from drift.suggestion import SuggestedDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drift.model import Owner, SuggestedFile, Suggestion
     from drift.situation import Situation
+    from drift.suggestion import Owner, SuggestedFile, Suggestion
 
 WIDTH = 80
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from drift.locate import Located
-    from drift.model import Suggestion
     from drift.pipeline import Scan
+    from drift.suggestion import Suggestion
 
 # Paths by the store they go to, as the live system calls it.
 Targets = dict[bytes, list[bytes]]
