@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 
@@ -39,7 +38,7 @@ def write_whole(path: bytes, data: bytes) -> None:
     """
     directory, name = os.path.split(path)
     # Without the ending: node exporter reads every *.prom it finds.
-    temporary = os.path.join(directory, b".%s.%s" % (name, secrets.token_hex(4).encode()))
+    temporary = os.path.join(directory, b".%s.%s" % (name, os.urandom(4).hex().encode()))
     try:
         try:
             mode = stat.S_IMODE(os.stat(path).st_mode)

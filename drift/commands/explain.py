@@ -11,8 +11,6 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drift.rulebook import Decision, RuleBook
 
 
@@ -35,7 +33,7 @@ Examples:
     help="The root whose units and users count, wherever it is mounted.  [default: /]",
 )
 def explain(
-    paths: tuple[str, ...], as_json: bool, rule_paths: tuple[Path, ...], live: bytes
+    paths: tuple[str, ...], as_json: bool, rule_paths: tuple[str, ...], live: bytes
 ) -> None:
     """Tell which rule decides about each PATH, and why.
 

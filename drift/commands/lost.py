@@ -13,7 +13,6 @@ from drift.commands import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drift.btrfs.subvolumes import Subvolume
     from drift.errors import ExitCode
@@ -53,7 +52,7 @@ Examples:
 def lost(
     paths: tuple[bytes, ...],
     live: bytes | None,
-    rule_paths: tuple[Path, ...],
+    rule_paths: tuple[str, ...],
     persist: tuple[bytes, ...],
     old: bytes | None,
     *,

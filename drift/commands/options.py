@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -89,7 +87,7 @@ def rules(command: Command) -> Command:
         "--rules",
         "rule_paths",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=str),
         metavar="DIR|FILE",
         help="Rules on top of the shipped, the system's and the user's; repeatable.",
     )(command)
@@ -138,7 +136,7 @@ def request(command: Command) -> Command:
         live: bytes | None,
         blank: bytes | None,
         engine: str,
-        rule_paths: tuple[Path, ...],
+        rule_paths: tuple[str, ...],
         persist: tuple[bytes, ...],
         config: tuple[bytes, ...],
         **others: Any,
@@ -180,6 +178,10 @@ def wants_color(choice: str) -> bool:
 
 
 def line_width() -> int:
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return WIDTH
+    import shutil
+
     return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 

@@ -38,7 +38,7 @@ Examples:
 )
 @_json_option
 @options.rules
-def list_rules(as_json: bool, rule_paths: tuple[Path, ...]) -> None:
+def list_rules(as_json: bool, rule_paths: tuple[str, ...]) -> None:
     """List the services and programs that rules know, with the number of their rules."""
     from tabulate import tabulate
 
@@ -72,7 +72,7 @@ Examples:
 @click.argument("name")
 @_json_option
 @options.rules
-def show(name: str, as_json: bool, rule_paths: tuple[Path, ...]) -> None:
+def show(name: str, as_json: bool, rule_paths: tuple[str, ...]) -> None:
     """Show the rules of the service or program NAME, or of the rule file NAME.toml."""
     from drift.errors import UsageError
     from drift.names import printable
@@ -131,7 +131,7 @@ def check(files: tuple[Path, ...]) -> None:
     )
 
 
-def _load(rule_paths: tuple[Path, ...]) -> RuleBook:
+def _load(rule_paths: tuple[str, ...]) -> RuleBook:
     from drift.reviewing.rules import expired_notes, with_reviewed_of
     from drift.rulebook import load, rule_sources
 
