@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drift.commands import options
+from drift.commands import completion, options
 
 if TYPE_CHECKING:
     from drift.rulebook import Decision, RuleBook
@@ -22,12 +22,14 @@ Examples:
   find /var/lib -maxdepth 1 | drift explain --json -
 """
 )
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH...", shell_complete=completion.files
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @options.rules
 @click.option(
     "--live",
-    type=options.BytesPath(),
+    type=options.BytesPath(directory=True),
     default=b"/",
     metavar="PATH",
     help="The root whose units and users count, wherever it is mounted.  [default: /]",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drift.commands import options
+from drift.commands import completion, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,18 +29,14 @@ Examples:
 """
 )
 @click.argument("paths", nargs=-1, type=options.BytesPath(), metavar="[PATH]...")
-@click.option(
-    "--live",
-    type=options.BytesPath(),
-    metavar="PATH",
-    help="The live root, wherever it is mounted.  [default: /]",
-)
+@options.live
 @options.rules
 @options.persist
 @click.option(
     "--old",
     type=options.BytesPath(),
     metavar="NAME",
+    shell_complete=completion.subvolumes,
     help="The earlier root, a subvolume.  [default: the newest of old_roots or snapshots]",
 )
 @click.option("--restore", is_flag=True, help="Copy PATHs from it into persistent storage.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drift.commands import options
+from drift.commands import completion, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ Examples:
   drift rules show NetworkManager --json
 """
 )
-@click.argument("name")
+@click.argument("name", shell_complete=completion.rule_names)
 @_json_option
 @options.rules
 def show(name: str, as_json: bool, rule_paths: tuple[str, ...]) -> None:

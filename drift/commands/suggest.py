@@ -54,7 +54,7 @@ Examples:
 @click.option("--write", is_flag=True, help="Apply that patch; the old file stays as FILE.orig.")
 @click.option(
     "--cache",
-    type=options.BytesPath(),
+    type=options.BytesPath(directory=True),
     metavar="PATH",
     help="A second store, for caches worth keeping.",
 )

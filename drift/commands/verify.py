@@ -24,12 +24,7 @@ Examples:
   sudo drift verify --json | jq '.checks[] | select(.problem)'
 """
 )
-@click.option(
-    "--live",
-    type=options.BytesPath(),
-    metavar="PATH",
-    help="The live root, wherever it is mounted.  [default: /]",
-)
+@options.live
 @options.persist
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-v", "--verbose", is_flag=True, help="Also list what is as it should be.")
