@@ -116,6 +116,11 @@ class StoreReport:
     quarantined: tuple[Batch, ...]
 
     @property
+    def is_declared(self) -> bool:
+        """Whether anything declares something in it: else all in it would look like nobody's."""
+        return bool(self.entries or self.unfilled)
+
+    @property
     def is_clean(self) -> bool:
         return not (
             self.problem or self.undeclared or self.unfilled or self.unused or self.orphaned

@@ -419,6 +419,22 @@ def test_what_the_configuration_names_is_no_ones_to_move(root):
     ]
 
 
+def test_what_home_manager_links_to_is_named(root):
+    files = "/nix/store/" + "2" * 32 + "-home-manager-files"
+    root.link("/home/alice/.local/state/nix/profiles/home-manager", files + "/generation")
+    root.link(files + "/generation/home-files", files)
+    root.link(files + "/.config/app", "/nix/store/" + "3" * 32 + "-hm_app")
+    root.link("/nix/store/" + "3" * 32 + "-hm_app", "/persist/dotfiles/app")
+    root.link("/home/alice/.config/app", files + "/.config/app")
+    root.write("/persist/dotfiles/app/conf", "x")
+    root.write("/persist/dotfiles/other", "x")
+    store = listed(root)
+    assert paths(store["undeclared"]) == ["/persist/dotfiles/other"]
+    assert [(one["path"], one["by"]) for one in store["named"]] == [
+        ("/persist/dotfiles/app", "home-manager's link /home/alice/.config/app")
+    ]
+
+
 def test_what_only_the_running_system_names_stays_until_the_boot(root):
     running = root.system("1", {"app.conf": "state=/persist/app\n"})
     root.activate(running)
@@ -635,7 +651,21 @@ def test_a_store_without_anything_stale_takes_two_lines(root):
     assert stale_text.next_steps(stale) == ""
 
 
+def test_where_nothing_is_declared_it_says_so(root):
+    root.write("/persist/x", "x")
+    done = run(root)
+    assert done.stdout.splitlines()[4:] == [
+        "  nothing that drift sees declares anything in it; --config FILE tells what will",
+        "",
+        "Declared nowhere: 1 path, 1 B",
+        "  /persist/x  (1 file, 1 B, last write now)",
+    ]
+    assert "Next:" not in done.stderr
+
+
 def test_a_long_list_shows_its_largest_and_counts_the_rest(root):
+    declare(root, "/etc/nixos")
+    root.write("/persist/etc/nixos/x", "x")
     for number in range(30):
         root.write(f"/persist/{number:02}", "x" * number)
     lines = run(root, "--quiet").stdout.splitlines()[5:]

@@ -75,6 +75,18 @@ def test_what_is_bind_mounted_elsewhere_stays(machine):
     assert held(machine) == {"/persist/shared": "/persist/shared/deep in it is mounted at /mnt"}
 
 
+def test_the_layers_of_an_overlay_stay(machine):
+    for name in ("layers/lower", "layers/upper", "layers/work"):
+        (machine.store / name).mkdir(parents=True)
+    target = Path(machine.live + "/mnt")
+    target.mkdir()
+    options = ",".join(
+        f"{name}dir={machine.store}/layers/{name}" for name in ("lower", "upper", "work")
+    )
+    mount(machine, "-t", "overlay", "-o", options, "overlay", target)
+    assert held(machine) == {"/persist/layers": "/persist/layers/lower in it is mounted at /mnt"}
+
+
 def test_what_is_mounted_in_the_store_is_not_part_of_it(machine):
     for name in ("disk", "a/b"):
         (machine.store / name).mkdir(parents=True)

@@ -182,6 +182,23 @@ def test_a_store_with_nothing_of_nobody_has_nothing_to_move(root):
     assert run(root, "--quarantine", "--yes").stdout == "/persist: nothing to move.\n"
 
 
+def test_where_nothing_is_declared_only_named_paths_move(root):
+    declare_nothing = root.system("3", {})
+    root.activate(declare_nothing)
+    root.boot_next(declare_nothing)
+    for path in ("/var/lib/app", "/home/alice/.ssh"):
+        root.at(path).unlink()
+    before = stored(root)
+    assert run(root, "--quarantine", "--yes").stdout == (
+        "/persist: nothing to move.\n"
+        "  nothing that drift sees declares anything in it, so all in it looks like\n"
+        "  nobody's; name the configuration with --config, or the paths to move\n"
+    )
+    assert stored(root) == before
+    run(root, "--quarantine", "--yes", "/persist/link")
+    assert not root.at("/persist/link").is_symlink()
+
+
 def test_named_paths_alone_move_also_parts(root):
     host = os.fspath(root.at("/persist/link"))
     run(root, "--quarantine", "--yes", "/persist/var/lib/gone/a", host, "/persist/link")
@@ -467,7 +484,7 @@ def test_an_error_at_any_call_loses_nothing(memory, number):  # noqa: F811
 
     at = 0
     while True:
-        at += 1
+        at += 1 if number == errno.ENOSPC else 3
         root = filled(memory / str(at))
         before, everything = stored(root), contents(root)
         with pytest.MonkeyPatch.context() as patched:

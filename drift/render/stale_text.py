@@ -24,6 +24,9 @@ WIDTH = 80
 LISTED = 20
 
 
+_UNDECLARED = "nothing that drift sees declares anything in it; --config FILE tells what will"
+
+
 class Style(NamedTuple):
     """`now` in nanoseconds, `unused` in days; `heading` paints the head of a section."""
 
@@ -40,7 +43,8 @@ def render(stale: Stale, style: Style) -> str:
 def next_steps(stale: Stale) -> str:
     """What can be done about it; empty where nothing is to be."""
     lines = []
-    if any(not one.held for report in stale.stores for one in report.undeclared):
+    movable = (report for report in stale.stores if report.is_declared)
+    if any(not one.held for report in movable for one in report.undeclared):
         lines += [
             "drift stale --quarantine moves what is declared nowhere to a dated directory in",
             "the same store; nothing is deleted. Its owner may still be wanted: look first.",
@@ -58,7 +62,9 @@ def _store(report: StoreReport, style: Style) -> Iterator[str]:
     yield f"{style.heading(name)}{on}: {entries}, {_amount(report.files, report.bytes)}"
     if report.problem:
         yield from _wrapped(report.problem, "  ")
-    if report.is_clean:
+    if not report.is_declared:
+        yield from _wrapped(_UNDECLARED, "  ")
+    elif report.is_clean:
         yield "Nothing is stale: all in it is declared, and all that is declared is there and used."
     largest = sorted(report.undeclared, key=lambda one: (-one.bytes, -one.files, one.path))
     total = sum(one.bytes for one in largest)
@@ -190,6 +196,8 @@ def _plan(selection: Selection, head: str, now: int) -> list[str]:
     moving = [choice for choice in selection.choices if not choice.why]
     staying = [choice for choice in selection.choices if choice.why]
     lines = [head, ""] if moving else []
+    if selection.why:
+        return [f"{shown(view.path)}: nothing to move.", *_wrapped(selection.why, "  ")]
     lines += [f"  {_choice(view.shown_path(one.entry.path), one, now)}" for one in moving]
     if staying:
         lines += ["", "Left where it is:"] if moving else ["Left where it is:"]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from drift.names import shown
 from drift.system.etc_trees import CURRENT, NEXT, find_etc_trees
+from drift.system.home_manager import read_home_links
+from drift.system.mounts import relative, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +46,21 @@ def read_mentions(
         return upcoming, {}
     running = _named(_texts(rooted, CURRENT, trees.running), pattern)
     return upcoming, {path: by for path, by in running.items() if path not in upcoming}
+
+
+def read_home_mentions(rooted: Rooted, store: bytes) -> dict[bytes, str]:
+    """Paths from the top of `store`, free of links itself, that home-manager's links lead to."""
+    found: dict[bytes, str] = {}
+    for path, is_directory in read_home_links(rooted, find_etc_trees(rooted).all):
+        if is_directory:
+            continue
+        try:
+            real = rooted.resolve(path)
+        except OSError:
+            continue
+        if within(real, store) and real != store:
+            found.setdefault(relative(real, store), f"home-manager's link {shown(path)}")
+    return found
 
 
 def _pattern(store: bytes) -> re.Pattern[bytes]:

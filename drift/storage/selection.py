@@ -33,11 +33,15 @@ class Choice(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What is chosen in one store; `batch` is where it is moved back from."""
+    """What is chosen in one store; `batch` is where it is moved back from.
+
+    `why` says why nothing of the store is chosen at all.
+    """
 
     view: View
-    choices: tuple[Choice, ...]
+    choices: tuple[Choice, ...] = ()
     batch: Batch | None = None
+    why: str = ""
 
     @property
     def to_move(self) -> tuple[Moved, ...]:
@@ -52,10 +56,7 @@ def to_quarantine(stale: Stale, paths: Sequence[bytes]) -> list[Selection]:
     """
     pairs = list(zip(stale.views, stale.stores, strict=True))
     if not paths:
-        return [
-            Selection(view, tuple(_choice(view, one, named=False) for one in report.undeclared))
-            for view, report in pairs
-        ]
+        return [_all_of(view, report) for view, report in pairs]
     wanted = _by_store(stale.views, paths)
     return [
         Selection(view, tuple(_asked(view, report, path) for path in wanted[view.path]))
@@ -108,6 +109,16 @@ def _by_store(views: Sequence[View], paths: Sequence[bytes]) -> dict[bytes, list
         ]
         for store, inside in found.items()
     }
+
+
+def _all_of(view: View, report: StoreReport) -> Selection:
+    if report.undeclared and not report.is_declared:
+        return Selection(
+            view,
+            why="nothing that drift sees declares anything in it, so all in it looks like nobody's;"
+            " name the configuration with --config, or the paths to move",
+        )
+    return Selection(view, tuple(_choice(view, one, named=False) for one in report.undeclared))
 
 
 def _choice(view: View, one: Undeclared, *, named: bool) -> Choice:

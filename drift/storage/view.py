@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from drift.doctor import Level, Machine
 from drift.doctor.machine import Store as CheckedStore
@@ -16,10 +16,11 @@ from drift.persistence import survives
 from drift.saving.beneath import DIRECTORY
 from drift.saving.manifest import DIRECTORY_NAME, Manifest, open_private, read_manifest
 from drift.storage.expected import Expected, Role
-from drift.storage.mentions import held_until_boot, read_mentions
+from drift.storage.inside import Place, mounted_from, trail_of
+from drift.storage.mentions import held_until_boot, read_home_mentions, read_mentions
 from drift.store import find_store
 from drift.system.declared import State
-from drift.system.mounts import join, mount_of, mounts_below, path_inside, relative, within
+from drift.system.mounts import join, mount_of, mounts_below, relative, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -86,12 +87,6 @@ class View:
         return os.open(self.host, DIRECTORY)
 
 
-class _Place(NamedTuple):
-    path: bytes
-    real: bytes
-    host: bytes
-
-
 def read_views(
     rooted: Rooted,
     mounts: Sequence[Mount],
@@ -113,7 +108,7 @@ def read_views(
     ]
 
 
-def _places(rooted: Rooted, persistence: Persistence, named: set[bytes]) -> Iterator[_Place]:
+def _places(rooted: Rooted, persistence: Persistence, named: set[bytes]) -> Iterator[Place]:
     used = {one.store for one in persistence.declarations}
     points = {point.path for point in persistence.points}
     seen: set[bytes] = set()
@@ -141,12 +136,12 @@ def _places(rooted: Rooted, persistence: Persistence, named: set[bytes]) -> Iter
             )
         if real not in seen:
             seen.add(real)
-            yield _Place(path, real, host)
+            yield Place(path, real, host)
 
 
 def _view(
-    place: _Place,
-    places: Sequence[_Place],
+    place: Place,
+    places: Sequence[Place],
     rooted: Rooted,
     mounts: Sequence[Mount],
     persistence: Persistence,
@@ -168,7 +163,7 @@ def _view(
     declared: dict[bytes, Declaration] = {}
     held: dict[bytes, str] = {}
     for one in persistence.declarations:
-        trail = _trail(rooted, place, one.source)
+        trail = trail_of(rooted, place, one.source)
         if any(within(path, other) for path in trail[-1:] for other in others):
             continue
         if one.state is State.UNDECLARED:
@@ -187,10 +182,11 @@ def _view(
         upcoming, running = read_mentions(rooted, name, configs)
         named |= upcoming
         held = held_until_boot(running) | held
+    named = read_home_mentions(rooted, place.real) | named
     # Those above first: they stand for what lies in them.
     for path in sorted(named):
         expected.add(path, Role.NAMED)
-    held = _mounted(place, mounts, rooted.root) | held
+    held = mounted_from(place, mounts, rooted.root) | held
     return View(
         path=place.path,
         host=place.host,
@@ -207,58 +203,7 @@ def _view(
     )
 
 
-# As many links as the kernel follows in one path (linux/namei.h).
-_MAX_LINKS = 40
-
-
-def _trail(rooted: Rooted, place: _Place, source: bytes) -> list[bytes]:
-    """`source` as paths of the store: as it is named, each link on its way, its own place last.
-
-    Empty where it isn't in the store.
-    """
-    names = [name for name in source.split(b"/") if name]
-    found = [relative(source, place.path)] if within(source, place.path) else []
-    done: list[bytes] = []
-    links = 0
-    while names:
-        name = names.pop(0)
-        if name == b"..":
-            del done[-1:]
-            continue
-        path = b"/" + b"/".join([*done, name])
-        try:
-            target = rooted.target(path)
-        except OSError:
-            done.append(name)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            break
-        if within(path, place.real) and path != place.real:
-            found.append(relative(path, place.real))
-        if target.startswith(b"/"):
-            done.clear()
-        names[:0] = [part for part in target.split(b"/") if part not in (b"", b".")]
-    else:
-        real = b"/" + b"/".join(done)
-        if within(real, place.real):
-            found.append(relative(real, place.real))
-    return list(dict.fromkeys(path for path in found if path != b"/"))
-
-
-def _mounted(place: _Place, mounts: Sequence[Mount], live: bytes) -> dict[bytes, str]:
-    """What is mounted from the store elsewhere, by its path in the store."""
-    store = mount_of(mounts, place.host)
-    top = path_inside(store, place.host)
-    found: dict[bytes, str] = {}
-    for mount in mounts:
-        if mount.device == store.device and mount.root != top and within(mount.root, top):
-            at = relative(mount.point, live) if within(mount.point, live) else mount.point
-            found.setdefault(relative(mount.root, top), f"is mounted at {shown(at)}")
-    return found
-
-
-def _manifest(place: _Place, skipped: list[Skipped]) -> Manifest:
+def _manifest(place: Place, skipped: list[Skipped]) -> Manifest:
     """What drift saved here; nothing where it can't be told, with the reason among `skipped`."""
     private = join(place.path, b"/" + DIRECTORY_NAME)
     top = os.open(place.host, DIRECTORY)
@@ -280,12 +225,12 @@ def _manifest(place: _Place, skipped: list[Skipped]) -> Manifest:
         os.close(opened)
 
 
-def _describe(place: _Place, persistence: Persistence) -> str:
+def _describe(place: Place, persistence: Persistence) -> str:
     above = [point for point in persistence.points if within(place.real, point.path)]
     return max(above, key=lambda point: len(point.path)).describe if above else ""
 
 
-def _problem(place: _Place, persistence: Persistence) -> str:
+def _problem(place: Place, persistence: Persistence) -> str:
     """What `drift doctor` says of the store, where it isn't well."""
     describe = _describe(place, persistence)
     store = CheckedStore(
