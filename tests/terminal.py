@@ -60,10 +60,13 @@ class Terminal:
         """Type each key when the program asks for one."""
         for key in keys:
             self.until("]? ")
-            # What is typed before the program reads single keys is thrown away.
-            while termios.tcgetattr(self._fd)[3] & termios.ICANON:
-                time.sleep(0.005)
-            self.type(key)
+            self.answer_now(key)
+
+    def answer_now(self, key: str) -> None:
+        """Type a key once the program reads single keys: what comes before is thrown away."""
+        while termios.tcgetattr(self._fd)[3] & termios.ICANON:
+            time.sleep(0.005)
+        self.type(key)
 
     def end(self) -> str:
         """Wait for the end of the program, and return the rest that it printed."""

@@ -1,7 +1,10 @@
 """Rules that reviews write: their dates, their expiry, their place, and the text that is written."""
 
+import subprocess
+import sys
 import time
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +19,7 @@ from drift.rulebook.loading import load_cached
 from drift.rulebook.reading import read_rules
 
 RULE = '[[rule]]\ndirectory = "{}"\nverdict = "ephemeral"\nwhy = "x"\n'
+PROJECT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 22)
 
 
@@ -93,6 +97,22 @@ def test_a_rule_decides_until_it_expires_whenever_it_was_compiled(aging, layer):
 def test_a_book_keeps_its_expired_rules_when_more_are_added(aging):
     book = aging("2030-01-01", Layer.SYSTEM)
     assert book.with_rules([]).expired == book.expired != ()
+
+
+def test_checking_a_file_says_which_of_its_rules_have_expired(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text('service = "x"\n' + RULE.format("/x") + 'expires = "2020-01-31"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "drift", "rules", "check", str(file)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1 file, 1 rule: no fault\n"
+    assert done.stderr == (
+        f"drift: the rule {file}:2 expired on 2020-01-31 and no longer decides about /x\n"
+    )
 
 
 def reviewed_book(root):

@@ -167,9 +167,9 @@ def test_details_name_the_owner_the_rule_and_what_lies_in_it():
         == """\
         directory, root:root 0755, the blank has one too
         decided by rules/foo.toml:5, for /var/lib/foo
-       5 B    now  /var/lib/foo/a
-    2.0 kB  1 day  /var/lib/foo/b\\n
-    and more"""
+           5 B    now  /var/lib/foo/a
+        2.0 kB  1 day  /var/lib/foo/b\\n
+        and more"""
     )
 
 

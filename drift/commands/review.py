@@ -90,9 +90,7 @@ def review(
         Patch(into, write=True, color=color)
         request = replace(request, config=(*request.config, into))
     if write_rules is not None and os.path.exists(write_rules):
-        from pathlib import Path
-
-        request = replace(request, rules=(*request.rules, Path(os.fsdecode(write_rules))))
+        request = replace(request, rules=(*request.rules, os.fsdecode(write_rules)))
     asks = not (as_list or as_json or accept_all or everything) and _is_terminal()
     found = options.scanned(request, quiet=quiet)
     with _opened(found, request, write=asks or accept_all) as opened:

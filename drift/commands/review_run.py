@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from dataclasses import replace
@@ -226,13 +227,10 @@ class ReviewRun:
 
     def _warn_of_others(self, entry: Entry, file: bytes) -> None:
         """Say so where another rule is more specific than the one just written."""
-        import os
-        from pathlib import Path
-
         from drift.reviewing.rules import with_reviewed
         from drift.rulebook import load, rule_sources
 
-        named = () if self.wish.rules is None else (Path(os.fsdecode(self.wish.rules)),)
+        named = () if self.wish.rules is None else (os.fsdecode(self.wish.rules),)
         extra = tuple(dict.fromkeys((*self.request.rules, *named)))
         book = load(rule_sources(extra, os.environ), os.environ)
         book = with_reviewed(book, self.found.live_directory, [self.found.store])

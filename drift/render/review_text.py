@@ -25,6 +25,7 @@ _FATES = {
     Fate.KEPT: "declared, and kept once drift save has copied it",
 }
 _INDENT = 4
+_BELOW = " " * 8
 
 
 def render(review: Review, now: int, style: Style) -> str:
@@ -113,9 +114,9 @@ def details(
         table = tabulate(
             rows, tablefmt="plain", colalign=("right", "right", "left"), disable_numparse=True
         )
-        lines += [" " * _INDENT + line for line in table.splitlines()]
+        lines += [_BELOW + line for line in table.splitlines()]
     if more:
-        lines.append(" " * _INDENT + "and more")
+        lines.append(_BELOW + "and more")
     return "\n".join(lines)
 
 
@@ -166,12 +167,11 @@ def _changed(standing: Standing, width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    indent = " " * (_INDENT + 4)
     return textwrap.wrap(
         printable(text),
         width,
-        initial_indent=indent,
-        subsequent_indent=indent,
+        initial_indent=_BELOW,
+        subsequent_indent=_BELOW,
         break_on_hyphens=False,
     )
 

@@ -87,11 +87,11 @@ def _fingerprint(members: list[Entry], root: int) -> Fingerprint:
     if files > MOST_FILES or size > MOST_BYTES:
         return made
     sole = first.sole if files == 1 else None
-    return made._replace(content=_content(root, sole or first.path, made))
+    return made._replace(content=_content(root, first.path, sole or first.path, made))
 
 
-def _content(root: int, path: bytes, expected: Fingerprint) -> str | None:
-    """A hash of what lies at `path`, if that is just what the entry stands for."""
+def _content(root: int, entry: bytes, path: bytes, expected: Fingerprint) -> str | None:
+    """A hash of what lies at `path`, if that is just what the entry at `entry` stands for."""
     digest = blake2b(digest_size=16)
     files = size = 0
     try:
@@ -100,12 +100,17 @@ def _content(root: int, path: bytes, expected: Fingerprint) -> str | None:
             size += len(content) if stat.S_ISREG(status.st_mode) else 0
             if size > MOST_BYTES:
                 return None
-            owner = b"%o %d %d" % (status.st_mode, status.st_uid, status.st_gid)
-            for part in (name, owner, content):
+            # The entry's own are told apart.
+            whose = b"" if name == entry else _whose(status)
+            for part in (name, whose, content):
                 digest.update(len(part).to_bytes(8, "little") + part)
     except OSError:
         return None
     return digest.hexdigest() if (files, size) == (expected.files, expected.bytes) else None
+
+
+def _whose(status: os.stat_result) -> bytes:
+    return b"%o %d %d" % (status.st_mode, status.st_uid, status.st_gid)
 
 
 def _leaves(root: int, path: bytes, most: int) -> Iterator[tuple[bytes, os.stat_result, bytes]]:
