@@ -25,10 +25,8 @@ from drift.btrfs.items import (
     INODE_REF,
     LAST_FREE_OBJECTID,
     XATTR_ITEM,
-    DirEntry,
     Link,
     MalformedItemError,
-    dir_index,
     inline_data,
     inode_extrefs,
     inode_refs,
@@ -115,8 +113,8 @@ class Node:
     """One inode in full.
 
     `extents` are the EXTENT_DATA items without their generation, each behind its file offset: equal
-    extents mean equal bytes. `index` are a directory's DIR_INDEX items, `links` all names of the
-    inode.
+    extents mean equal bytes. `index` are a directory's DIR_INDEX items, None where they are not held;
+    `links` are all names of the inode.
     """
 
     inode: int
@@ -133,11 +131,7 @@ class Node:
     xattrs: list[tuple[bytes, bytes]]
     extents: list[bytes]
     inline: bytes | None
-    index: list[bytes]
-
-    @property
-    def entries(self) -> list[DirEntry]:
-        return [dir_index(payload) for payload in self.index]
+    index: list[bytes] | None
 
     @property
     def is_directory(self) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.diff.equality import entries_apart
+from drift.btrfs.items import DirEntry, dir_index
 from drift.diff.trees import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from drift.btrfs.items import DirEntry, Link
-    from drift.btrfs.trees import Node
+    from drift.btrfs.items import Link
+    from drift.diff.touched import Unequal
     from drift.diff.trees import Side
 
 
@@ -22,53 +22,51 @@ class Apart(NamedTuple):
     blank: dict[bytes, DirEntry]
 
 
-class Common:
-    """Answers for directories by their inode number; `unequal` holds all inodes that differ."""
+class Common(dict[int, bytes | None]):
+    """Maps each directory's inode number to its path on both sides, None where it is not in common.
 
-    def __init__(
-        self, live: Side, blank: Side, unequal: Mapping[int, tuple[Node | None, Node | None]]
-    ) -> None:
+    It is worked out when it is asked for. `unequal` holds all inodes that differ.
+    """
+
+    def __init__(self, live: Side, blank: Side, unequal: Unequal) -> None:
+        super().__init__({ROOT: b""})
         self._live = live
         self._blank = blank
-        self._unequal = unequal
-        self._paths: dict[int, bytes | None] = {ROOT: b""}
+        self._unequal = unequal.nodes
+        self._items = unequal.apart
         self._apart: dict[int, Apart] = {}
 
-    def path(self, directory: int) -> bytes | None:
-        """The path of `directory` on both sides, None where it is not in common."""
+    def __missing__(self, directory: int) -> bytes | None:
         chain: dict[int, Link] = {}
-        while directory not in self._paths:
+        while directory not in self:
             link = self._link(directory)
             # A root that is written to meanwhile can show two directories in each other.
             if link is None or directory in chain:
-                self._paths[directory] = self._moved_path(directory)
+                self[directory] = self._moved_path(directory)
                 break
             chain[directory] = link
             directory = link.parent
-        path = self._paths[directory]
+        path = self[directory]
         for below, link in reversed(chain.items()):
             if path is not None and not self._is_apart(link):
                 path += b"/" + link.name
             else:
                 path = None
-            self._paths[below] = path
+            self[below] = path
         return path
 
     def apart(self, directory: int) -> Apart:
         """The entries that differ in a common directory."""
-        if directory not in self._unequal:
-            return Apart({}, {})
         found = self._apart.get(directory)
         if found is None:
-            left, right = self._unequal[directory]
-            found = Apart({}, {})
-            if left is not None and right is not None:
-                found = Apart(*entries_apart(left, right))
-            self._apart[directory] = found
+            mine, other = self._items.get(directory, ((), ()))
+            found = self._apart[directory] = Apart(_decoded(mine), _decoded(other))
         return found
 
     def _is_apart(self, link: Link) -> bool:
         # An inode that one side deleted is old and untouched on the other.
+        if link.parent not in self._items:
+            return False
         apart = self.apart(link.parent)
         return link.name in apart.live or link.name in apart.blank
 
@@ -77,7 +75,7 @@ class Common:
         if self._is_new(directory):
             return None
         if directory not in self._unequal:
-            return self._live.tree.links([directory]).get(directory)
+            return self._live.tree.link(directory)
         left, right = self._unequal[directory]
         if left is None or right is None or not left.links or left.links != right.links:
             return None
@@ -97,3 +95,8 @@ class Common:
         return self._live.tree.is_new_directory(directory) or self._blank.tree.is_new_directory(
             directory
         )
+
+
+def _decoded(items: Iterable[bytes]) -> dict[bytes, DirEntry]:
+    entries = map(dir_index, items)
+    return {entry.name: entry for entry in entries}

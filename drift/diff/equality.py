@@ -5,50 +5,36 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from drift.btrfs.items import dir_index
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from drift.btrfs.items import DirEntry
     from drift.btrfs.trees import Node
 
 # Inline data is smaller than a node; a sparse file behind it may be of any size.
 LARGEST_INLINE = 64 * 1024
 
 
-def entries_apart(left: Node, right: Node) -> tuple[dict[bytes, DirEntry], dict[bytes, DirEntry]]:
-    """The entries of two directories that are not in both, by name."""
+def entries_apart(left: Node, right: Node) -> tuple[list[bytes], list[bytes]]:
+    """The DIR_INDEX items of two directories that are not in both."""
     ours, theirs = _entries(left), _entries(right)
     return (
-        _decoded(ours[key] for key in ours.keys() - theirs.keys()),
-        _decoded(theirs[key] for key in theirs.keys() - ours.keys()),
+        [ours[key] for key in ours.keys() - theirs.keys()],
+        [theirs[key] for key in theirs.keys() - ours.keys()],
     )
 
 
 def _entries(node: Node) -> dict[bytes, bytes]:
     # Told apart without the transid, which says when the entry was made.
-    return {payload[:17] + payload[25:]: payload for payload in node.index}
+    return {payload[:17] + payload[25:]: payload for payload in node.index or ()}
 
 
-def _decoded(payloads: Iterable[bytes]) -> dict[bytes, DirEntry]:
-    entries = (dir_index(payload) for payload in payloads)
-    return {entry.name: entry for entry in entries}
-
-
-def equal(left: Node, right: Node) -> bool:
-    """Whether nothing that a user can see differs; for directories, of their entries either."""
+def equal_but_entries(left: Node, right: Node) -> bool:
+    """Whether nothing that a user can see differs, entries of directories aside."""
     return (
         left.generation == right.generation
         and left.otime == right.otime
         and sorted(left.links) == sorted(right.links)
         and same_properties(left, right)
         and left.rdev == right.rdev
-        and (
-            _entries(left).keys() == _entries(right).keys()
-            if left.is_directory
-            else left.size == right.size and left.extents == right.extents
-        )
+        and (left.is_directory or (left.size == right.size and left.extents == right.extents))
     )
 
 

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from drift.diff.common import Apart, Common
 from drift.diff.descend import Descend, flattened
-from drift.diff.equality import equal, same_content, same_properties
+from drift.diff.equality import same_content, same_properties
 from drift.diff.moves import Moves
 from drift.diff.one_sided import OneSided
 from drift.diff.sight import Place, Seen, change_of, entries_of, see, see_root, seen_of
@@ -47,12 +47,13 @@ from drift.diff.trees import ROOT, Tree
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from drift.btrfs.items import DirEntry
+    from drift.btrfs.items import DirEntry, Link
     from drift.btrfs.trees import Node
     from drift.diff.descend import Event
     from drift.diff.stream import Block, Subtree
+    from drift.diff.touched import Unequal
     from drift.diff.trees import Side
 
 # How many inodes are read in full before the equal ones among them are let go.
@@ -84,7 +85,8 @@ class Comparison:
         self._blank = blank
         self._vanished = vanished
         self._snapshots_whole = whole is not None
-        self._unequal: dict[int, tuple[Node | None, Node | None]] = {}
+        unequal = live.tree.unequal
+        self._unequal = unequal.nodes
         self._common: Common | None = None
         # Where subvolumes are nested in either tree: they differ from the stubs that a snapshot has
         # in their place, and nothing in the directory around them tells.
@@ -102,8 +104,8 @@ class Comparison:
             whole=whole,
         )
         if since and blank is not None:
-            self._dismiss_equals(live, blank)
-            self._common = Common(live, blank, self._unequal)
+            self._dismiss_equals(live, blank, unequal)
+            self._common = Common(live, blank, unequal)
             moves.go_by(self._common)
             for link in (*live.nested_in_own_tree(), *blank.nested_in_own_tree()):
                 self._nested.setdefault(link.parent, set()).add(link.name)
@@ -132,33 +134,20 @@ class Comparison:
 
     # What is touched.
 
-    def _dismiss_equals(self, live: Side, blank: Side) -> None:
+    def _dismiss_equals(self, live: Side, blank: Side, unequal: Unequal) -> None:
         # What the live root has written was compared already, as it was read.
-        for inode, (left, right) in live.tree.unequal.nodes.items():
-            self._differ(inode, left, right)
         touched = set(blank.tree.columns.touched).difference(live.tree.columns.touched)
         # An inode number that was free at T can have been taken on both sides, or taken again.
         reused = {*_reused(live.tree, blank.tree), *_reused(blank.tree, live.tree)}
         for chunk in _chunks(sorted(reused.union(touched)), INODES_AT_ONCE):
             ours, theirs = live.tree.nodes(chunk), blank.tree.nodes(chunk)
             for inode in chunk:
-                left, right = ours.get(inode), theirs.get(inode)
-                if (
-                    inode not in reused
-                    and left is not None
-                    and right is not None
-                    and equal(left, right)
-                ):
-                    continue
-                self._differ(inode, left, right)
-
-    def _differ(self, inode: int, live: Node | None, blank: Node | None) -> None:
-        assert self._blank is not None
-        self._unequal[inode] = live, blank
-        if live is not None:
-            self._live.tree.keep(live)
-        if blank is not None:
-            self._blank.tree.keep(blank)
+                unequal.add(inode, ours.get(inode), theirs.get(inode), force=inode in reused)
+        for left, right in unequal.nodes.values():
+            if left is not None:
+                live.tree.keep(left)
+            if right is not None:
+                blank.tree.keep(right)
 
     # Directories that both trees have in common.
 
@@ -167,10 +156,10 @@ class Comparison:
 
         Each of them is looked at by itself, so nobody has to go the way down to it.
         """
-        names = self._names(common, blank)
+        names = self._names(common, blank, self._live.tree.unequal)
         spots = [
             ((path + b"/" + name).replace(b"/", b"\0"), path, directory, name)
-            for path, directory in ((common.path(inode) or b"", inode) for inode in names)
+            for path, directory in ((common[inode] or b"", inode) for inode in names)
             for name in names[directory]
         ]
         # The order of components: no name holds a zero, and none sorts below it.
@@ -192,19 +181,20 @@ class Comparison:
             if not inside:
                 looked.pop(directory, None)
 
-    def _names(self, common: Common, blank: Side) -> dict[int, dict[bytes, int | None]]:
+    def _names(
+        self, common: Common, blank: Side, unequal: Unequal
+    ) -> dict[int, dict[bytes, int | None]]:
         """The names in directories in common that may differ.
 
         Each with its inode, where both sides have one entry for it, else with None.
         """
         names: dict[int, dict[bytes, int | None]] = {}
         for inode, pair in self._unequal.items():
-            for node in pair:
-                for link in () if node is None or inode == ROOT else node.links:
-                    if common.path(link.parent) is not None:
-                        names.setdefault(link.parent, {})[link.name] = inode
-        for directory in {*self._unequal, *self._nested}:
-            if common.path(directory) is not None:
+            for link in () if inode == ROOT else _links(*pair):
+                if common[link.parent] is not None:
+                    names.setdefault(link.parent, {})[link.name] = inode
+        for directory in {*unequal.apart, *self._nested}:
+            if common[directory] is not None:
                 apart = self._apart(common, blank, directory)
                 for name in (*apart.live, *apart.blank):
                     names.setdefault(directory, {})[name] = None
@@ -213,22 +203,22 @@ class Comparison:
     def _apart(self, common: Common, blank: Side, directory: int) -> Apart:
         """The entries of a directory in common that may differ, subvolumes among them."""
         apart = common.apart(directory)
-        nested = self._nested.get(directory, set()) | self._stubs_changed(directory)
+        places = Place(self._live.tree, directory), Place(blank.tree, directory)
+        nested = self._nested.get(directory, set()) | self._stubs_changed(*places)
         if not nested:
             return apart
-        places = Place(self._live.tree, directory), Place(blank.tree, directory)
         ours, theirs = (
             {name: entry for name, entry in entries_of(place).items() if name in nested}
             for place in places
         )
         return Apart(apart.live | ours, apart.blank | theirs)
 
-    def _stubs_changed(self, inode: int) -> set[bytes]:
+    def _stubs_changed(self, live: Place, blank: Place) -> set[bytes]:
         """The stubs in a directory that changed hands: they show its owner as their own."""
-        left, right = self._unequal.get(inode, (None, None))
+        left, right = self._unequal.get(live.inode, (None, None))
         if left is None or right is None or (left.uid, left.gid) == (right.uid, right.gid):
             return set()
-        return {entry.name for entry in left.entries if entry.subvolume}
+        return {entry.name for entry in entries_of(live).values() if entry.subvolume}
 
     def _same_inode(self, path: bytes, inode: int) -> Iterator[Event]:
         """An entry that two directories share: the inode under it differs."""
@@ -262,7 +252,7 @@ class Comparison:
             and not other.subvolume
             and mine.objectid not in self._unequal
             and self._common is not None
-            and self._common.path(mine.objectid) is not None
+            and self._common[mine.objectid] is not None
         )
 
     def _look(
@@ -358,12 +348,18 @@ class Comparison:
             self._common is not None
             and live.inode == blank.inode
             and self._are_own(live.tree, blank.tree)
-            and self._common.path(live.inode) is not None
+            and self._common[live.inode] is not None
         )
 
     def _are_own(self, live: Tree | None, blank: Tree | None) -> bool:
         """Whether these are the two related trees themselves, and not of nested subvolumes."""
         return live is self._live.tree and self._blank is not None and blank is self._blank.tree
+
+
+def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
+    if left is None or right is None:
+        return () if (node := left or right) is None else node.links
+    return left.links if left.links == right.links else (*left.links, *right.links)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:

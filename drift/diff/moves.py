@@ -70,7 +70,7 @@ class Moves:
         """The paths of one side that the other one doesn't have."""
         found = set()
         for link in links:
-            above = None if self._common is None else self._common.path(link.parent)
+            above = None if self._common is None else self._common[link.parent]
             if self._common is None or above is None:
                 path = side.path(link)
                 if path is not None and not other.exists(path):

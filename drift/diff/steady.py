@@ -45,8 +45,9 @@ def steady(
 ) -> Iterator[Change | Block | Subtree]:
     """Yield the items of `stream` whose paths are still in the live root where it was written to.
 
-    `written` tells whether it was since the reading began, `moved` which inodes may have got or
-    lost a name since, `inode_at` the inode at a path of the live root. The others go to `vanished`.
+    `written` tells whether it was since the reading began, and is asked last when all was read;
+    `moved` which inodes may have got or lost a name since, `inode_at` the inode at a path of the
+    live root. The others go to `vanished`.
     """
     held: list[Change | Block | Subtree] = []
     for item in stream:
@@ -64,7 +65,7 @@ def _checked(
     inode_at: Callable[[bytes], int | None],
     vanished: Callable[[bytes], None],
 ) -> Iterator[Change | Block | Subtree]:
-    if not held or not written():
+    if not written() or not held:
         yield from held
         return
     suspects = moved()
@@ -106,6 +107,11 @@ def _still_there(
         names.append(name)
         rows.append(row)
     return block._replace(names=names, rows=rows) if rows else None
+
+
+def is_there(search: Search, tree: int) -> bool:
+    """Whether `tree` has a top directory, as every subvolume has until it is deleted."""
+    return search.item(tree, (FIRST_FREE_OBJECTID, INODE_ITEM, 0)) is not None
 
 
 def written_since(search: Search, tree: int, generation: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drift.btrfs.items import DIR_INDEX, DIR_ITEM_HEAD, INODE_ITEM, Link
 from drift.btrfs.trees import Node, node_of, read_inodes, read_links
-from drift.diff.equality import equal
+from drift.diff.equality import entries_apart, equal_but_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,11 +29,27 @@ DIRECTORY_BITS = 0x40
 class Unequal(NamedTuple):
     """The inodes that differ, as either tree has them, and the directories on the ways up from them.
 
-    `links` holds the one link of each of those directories that no unequal inode told.
+    Of a directory that both trees have, the nodes hold no entries, and `apart` holds the DIR_INDEX
+    items that are not in both. `links` holds the one link of each of the directories on the ways up
+    that is not unequal itself.
     """
 
     nodes: dict[int, tuple[Node | None, Node | None]]
+    apart: dict[int, tuple[list[bytes], list[bytes]]]
     links: dict[int, Link]
+
+    def add(
+        self, inode: int, left: Node | None, right: Node | None, *, force: bool = False
+    ) -> None:
+        """Add an inode, as either tree has it, unless it is equal in both."""
+        if left is not None and right is not None:
+            apart = entries_apart(left, right) if left.is_directory else ([], [])
+            if not force and apart == ([], []) and equal_but_entries(left, right):
+                return
+            if left.is_directory and right.is_directory:
+                self.apart[inode] = apart
+                left.index = right.index = None
+        self.nodes[inode] = left, right
 
 
 def sift(search: Search, tree: int, other: int, since: int, columns: Columns) -> Unequal:
@@ -41,12 +57,13 @@ def sift(search: Search, tree: int, other: int, since: int, columns: Columns) ->
 
     Both were equal just before the generation `since`.
     """
-    found: dict[int, tuple[Node | None, Node | None]] = {}
+    found = Unequal({}, {}, {})
     for start in range(0, len(columns.touched), TOGETHER):
         numbers = columns.touched[start : start + TOGETHER]
         seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
         _compare(search, tree, other, since, seen, found)
-    return Unequal(found, _ways_up(search, tree, found))
+    found.links.update(_ways_up(search, tree, found.nodes))
+    return found
 
 
 def as_plain(found: Unequal) -> Any:
@@ -55,16 +72,17 @@ def as_plain(found: Unequal) -> Any:
         (inode, left and _node_as_plain(left), right and _node_as_plain(right))
         for inode, (left, right) in found.nodes.items()
     ]
-    return nodes, [(inode, *link) for inode, link in found.links.items()]
+    return nodes, found.apart, [(inode, *link) for inode, link in found.links.items()]
 
 
 def from_plain(plain: Any) -> Unequal:
-    nodes, links = plain
+    nodes, apart, links = plain
     return Unequal(
         {
             inode: (left and _node_from_plain(left), right and _node_from_plain(right))
             for inode, left, right in nodes
         },
+        apart,
         {inode: Link(parent, name) for inode, parent, name in links},
     )
 
@@ -75,7 +93,7 @@ def _compare(
     other: int,
     since: int,
     seen: dict[int, list[Item]],
-    found: dict[int, tuple[Node | None, Node | None]],
+    found: Unequal,
 ) -> None:
     """Add to `found` those of the inodes in `seen` that differ."""
     wanted = [
@@ -93,10 +111,11 @@ def _compare(
     seen.update(read_inodes(search, tree, in_part))
     for inode in wanted:
         mine, items = seen[inode], theirs.get(inode)
-        left = node_of(inode, mine) if mine else None
-        right = node_of(inode, items) if items else None
-        if left is None or right is None or not equal(left, right):
-            found[inode] = left, right
+        found.add(
+            inode,
+            node_of(inode, mine) if mine else None,
+            node_of(inode, items) if items else None,
+        )
 
 
 def _was_only_listed(search: Search, other: int, since: int, inode: int, item: bytes) -> bool:
@@ -146,12 +165,12 @@ def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 def _ways_up(
-    search: Search, tree: int, found: dict[int, tuple[Node | None, Node | None]]
+    search: Search, tree: int, nodes: dict[int, tuple[Node | None, Node | None]]
 ) -> dict[int, Link]:
     links: dict[int, Link] = {}
-    seen = {ROOT, *found}
+    seen = {ROOT, *nodes}
     parents: Iterable[int] = (
-        link.parent for pair in found.values() for node in pair if node for link in node.links
+        link.parent for pair in nodes.values() for node in pair if node for link in node.links
     )
     while wanted := sorted({parent for parent in parents if parent not in seen}):
         seen.update(wanted)

@@ -63,11 +63,12 @@ class Tree:
             search, tree_id, since, sift=compare if with_other else None, progress=progress
         )
         # What was touched, where it was compared with the other tree, and how it differs there.
-        self.unequal = Unequal({}, {})
+        self.unequal = Unequal({}, {}, {})
         for part in parts if with_other else ():
-            nodes, links = from_plain(part)
-            self.unequal.nodes.update(nodes)
-            self.unequal.links.update(links)
+            piece = from_plain(part)
+            self.unequal.nodes.update(piece.nodes)
+            self.unequal.apart.update(piece.apart)
+            self.unequal.links.update(piece.links)
         self._runs: dict[int, list[range]] | None = None
         self._kept: dict[int, Node] = {}
         self._index: dict[int, dict[bytes, bytes]] = {}
@@ -121,6 +122,11 @@ class Tree:
         found.update((node.inode, node) for node in read_nodes(self.search, self.id, missing))
         return found
 
+    def link(self, directory: int) -> Link | None:
+        """The one link of `directory`, None where it does not exist."""
+        known = self.unequal.links.get(directory)
+        return known or self.links([directory]).get(directory)
+
     def links(self, directories: Collection[int]) -> dict[int, Link]:
         """The one link of each of `directories` that exists."""
         known = self.unequal.links
@@ -168,8 +174,11 @@ class Tree:
         index = self._index.get(directory)
         if index is None:
             node = self.node(directory)
+            if node is not None and node.index is None:
+                node = read_node(self.search, self.id, directory)
             start = DIR_ITEM_HEAD.size
-            index = {} if node is None else {item[start:]: item for item in node.index}
+            items = [] if node is None or node.index is None else node.index
+            index = {item[start:]: item for item in items}
             if len(self._index) >= ENTRIES_KEPT:
                 self._index.clear()
             self._index[directory] = index
@@ -274,7 +283,7 @@ class Side:
         if rows:
             columns = self.tree.columns
             return Link(columns.parents[rows[0]], columns.names[rows[0]])
-        return self.tree.links([directory]).get(directory)
+        return self.tree.link(directory)
 
     def exists(self, path: bytes) -> bool:
         """Whether there is an entry at `path`, across nested subvolumes."""
