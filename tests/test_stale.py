@@ -632,8 +632,8 @@ def test_the_list_for_people():
     stale = Stale((REPORT,), (), (), ())
     assert stale_text.render(stale, Style(NOW, 180)) == TEXT
     assert stale_text.next_steps(stale) == (
-        "\nNext: drift stale --quarantine moves what is declared nowhere to a dated directory in\n"
-        "the same store; nothing is deleted. Its owner may still be wanted: look first.\n"
+        "\nNext: drift stale --quarantine moves what is declared nowhere to a dated\n"
+        "directory in the same store; nothing is deleted. Look through the list before.\n"
         "drift stale --restore 2023-01-01T00-00-00 moves back what is in quarantine.\n"
     )
 
@@ -646,7 +646,7 @@ def test_a_store_without_anything_stale_takes_two_lines(root):
     )
     assert stale_text.render(stale, Style(NOW, 180)) == (
         "/persist: 1 declared entry, 1 file, 1 B\n"
-        "Nothing is stale: all in it is declared, and all that is declared is there and used.\n"
+        "Nothing is stale: all in it is declared, and what is declared is there and used.\n"
     )
     assert stale_text.next_steps(stale) == ""
 

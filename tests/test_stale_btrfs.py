@@ -5,9 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from machine_lab import Machine
 from save_lab import whole
 from stale_lab import UNIT, listed, paths, run
+
+from drift.cli import cli
 
 pytestmark = pytest.mark.btrfs
 
@@ -50,7 +53,7 @@ def why_left(machine, *named):
 def test_a_sound_store_is_said_to_be_one(machine):
     assert run(machine.root, "--exit-code").stdout == (
         "/persist (subvolume persist): 1 declared entry, 1 file, 8 B\n"
-        "Nothing is stale: all in it is declared, and all that is declared is there and used.\n"
+        "Nothing is stale: all in it is declared, and what is declared is there and used.\n"
     )
 
 
@@ -156,6 +159,19 @@ def test_with_noatime_only_writing_counts_and_that_is_said(machine):
     assert "What a backup reads counts as used.\n" in run(machine.root).stdout
     subprocess.run(["mount", "-o", "remount,bind,noatime", machine.store], check=True)
     assert "The store is mounted with noatime: only writing counts.\n" in run(machine.root).stdout
+
+
+def test_a_read_only_store_is_a_sentence_and_stays_as_it_is(machine):
+    (machine.store / "x").write_text("x")
+    (machine.store / ".drift/quarantine").mkdir(parents=True)
+    (machine.store / ".drift").chmod(0o700)
+    subprocess.run(["mount", "-o", "remount,bind,ro", machine.store], check=True)
+    try:
+        done = CliRunner().invoke(cli, ["stale", "--live", machine.live, "--quarantine", "--yes"])
+        assert str(done.exception) == "the quarantine can't be written to: Read-only file system"
+        assert paths(listed(machine.root)["undeclared"]) == ["/persist/x"]
+    finally:
+        subprocess.run(["mount", "-o", "remount,bind,rw", machine.store], check=True)
 
 
 def test_the_snapshots_of_a_store_are_its_own(machine):

@@ -46,8 +46,8 @@ def next_steps(stale: Stale) -> str:
     movable = (report for report in stale.stores if report.is_declared)
     if any(not one.held for report in movable for one in report.undeclared):
         lines += [
-            "drift stale --quarantine moves what is declared nowhere to a dated directory in",
-            "the same store; nothing is deleted. Its owner may still be wanted: look first.",
+            "drift stale --quarantine moves what is declared nowhere to a dated",
+            "directory in the same store; nothing is deleted. Look through the list before.",
         ]
     dates = [batch.date for report in stale.stores for batch in report.quarantined]
     if dates:
@@ -65,7 +65,7 @@ def _store(report: StoreReport, style: Style) -> Iterator[str]:
     if not report.is_declared:
         yield from _wrapped(_UNDECLARED, "  ")
     elif report.is_clean:
-        yield "Nothing is stale: all in it is declared, and all that is declared is there and used."
+        yield "Nothing is stale: all in it is declared, and what is declared is there and used."
     largest = sorted(report.undeclared, key=lambda one: (-one.bytes, -one.files, one.path))
     total = sum(one.bytes for one in largest)
     yield from _section(

@@ -58,8 +58,13 @@ class Quarantine:
         """
         if batch.directory in names_of(self._folder):
             raise DriftError(f"there is a quarantine of {batch.date} already", "run it once more")
-        write_batch(self._folder, batch)
-        os.mkdir(batch.directory, 0o700, dir_fd=self._folder)
+        try:
+            write_batch(self._folder, batch)
+            os.mkdir(batch.directory, 0o700, dir_fd=self._folder)
+        except OSError as error:
+            raise DriftError(
+                f"the quarantine can't be written to: {error.strerror}", "nothing was moved"
+            ) from error
         inside = os.open(batch.directory, DIRECTORY, dir_fd=self._folder)
         try:
             done = [self._move(one.path, self._top, inside) for one in batch.entries]

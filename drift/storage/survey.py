@@ -84,10 +84,7 @@ class Survey:
 
     def read(self, expected: Node) -> None:
         """Everything in the store, each entry counted for the innermost that has it and those above."""
-        self._waiting = [(b"", expected, None)]
-        while self._waiting:
-            self._directory(*self._waiting.pop())
-            self._progress(self.seen)
+        self._descend(b"", expected, None)
         for tally in reversed(self._tallies):
             if tally.above is not None:
                 _add(tally.above, tally)
@@ -110,11 +107,14 @@ class Survey:
         tally = self._begin(path, found, None)
         _count(tally, found)
         if stat.S_ISDIR(found.st_mode):
-            self._waiting = [(path, None, tally)]
-            while self._waiting:
-                self._directory(*self._waiting.pop())
-                self._progress(self.seen)
+            self._descend(path, None, tally)
         return tally
+
+    def _descend(self, path: bytes, node: Node | None, tally: Tally | None) -> None:
+        self._waiting = [(path, node, tally)]
+        while self._waiting:
+            self._directory(*self._waiting.pop())
+            self._progress(self.seen)
 
     def _directory(self, path: bytes, node: Node | None, tally: Tally | None) -> None:
         strange: _Strange = {}

@@ -129,6 +129,10 @@ def _places(rooted: Rooted, persistence: Persistence, named: set[bytes]) -> Iter
                 f"there is no persistent storage at {shown(path)}",
                 "mount it, or say where it is with --persist PATH",
             ) from error
+        except PermissionError as error:
+            raise DriftError(
+                f"{shown(path)} can't be read: permission denied", "run drift with sudo"
+            ) from error
         if real == b"/":
             raise UsageError(
                 "the live root can't be its own persistent storage",
