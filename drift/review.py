@@ -11,6 +11,7 @@ from drift.places import ancestors
 from drift.reviewing.fingerprint import differences
 from drift.reviewing.state import Decision
 from drift.stakes import groups_at_stake, listed
+from drift.system.mounts import within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -78,18 +79,25 @@ class Review:
         return sum(standing.change is change for standing in self.standings.values())
 
 
-def to_review(report: Report) -> list[Group]:
-    """What is at stake, without empty directories that only lead to something kept."""
+def to_review(report: Report, store: bytes) -> list[Group]:
+    """What is at stake, without empty directories that only lead to something kept.
+
+    And without the store, where it is a part of a root that is a plain directory: a review writes
+    into it.
+    """
     leading = {above for kept in report.kept for above in ancestors(kept.path)}
     groups = []
     for group in groups_at_stake(report):
         entries = [
             entry
             for entry in listed(group)
-            if entry.path not in leading
-            or entry.files
-            or entry.kind is not Kind.DIRECTORY
-            or entry.status is Status.PROPERTIES
+            if not within(entry.path, store)
+            and (
+                entry.path not in leading
+                or entry.files
+                or entry.kind is not Kind.DIRECTORY
+                or entry.status is Status.PROPERTIES
+            )
         ]
         if entries:
             groups.append(replace(group, entries=entries))

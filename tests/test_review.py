@@ -242,7 +242,7 @@ def test_the_second_column_is_what_the_reboot_does(status, verdict, expected):
     assert fate(entry(b"/x", verdict=verdict, status=status)) is expected
 
 
-def test_what_is_safe_to_lose_or_only_leads_to_what_is_kept_is_not_asked_about(report):
+def test_what_is_safe_to_lose_leads_to_what_is_kept_or_is_the_store_is_not_asked_about(report):
     ssh = entry(b"/etc/ssh", files=0)
     closed = entry(b"/etc/a", files=0, status=Status.PROPERTIES)
     full = entry(b"/etc/b", files=1)
@@ -251,11 +251,12 @@ def test_what_is_safe_to_lose_or_only_leads_to_what_is_kept_is_not_asked_about(r
         groups=[
             group(Verdict.PERSIST, ssh, closed, full),
             group(Verdict.PERSIST, ssh, service="y"),
+            group(Verdict.REVIEW, entry(b"/persist"), entry(b"/persist/.drift")),
             group(Verdict.EPHEMERAL, entry(b"/tmp/x", verdict=Verdict.EPHEMERAL)),
         ],
         kept=[Kept(b"/etc/ssh/key", "x"), Kept(b"/etc/a/b", "x"), Kept(b"/etc/b/c", "x")],
     )
-    assert to_review(told) == [group(Verdict.PERSIST, closed, full)]
+    assert to_review(told, b"/persist") == [group(Verdict.PERSIST, closed, full)]
 
 
 @pytest.fixture

@@ -100,6 +100,21 @@ def test_without_a_terminal_everything_is_listed_and_nothing_written(machine):
     assert whole(machine.live) == before
 
 
+def test_reading_leaves_no_trace_in_the_times_of_the_live_root(machine):
+    os.symlink("a", machine.live / "opt/tool/link")
+    paths = [
+        machine.live / name for name in ("opt/tool", "opt/tool/a", "opt/tool/link", "srv/site")
+    ]
+    for path in paths:
+        # So old that relatime would note any reading.
+        os.utime(path, (0, 0), follow_symlinks=False)
+    with at_terminal(machine) as terminal:
+        terminal.answer("s", "d", "s", "d", "a")
+        terminal.end()
+    assert (terminal.code, len(decisions(machine))) == (0, 5)
+    assert [path.lstat().st_atime for path in paths] == [0, 0, 0, 0]
+
+
 def test_what_was_accepted_comes_again_only_when_it_changes(machine):
     before = whole(machine.path("root"))
     assert drift(machine, "review", "--accept-all", "--exit-code")[:2] == (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -93,14 +93,14 @@ def review(
         request = replace(request, rules=(*request.rules, os.fsdecode(write_rules)))
     asks = not (as_list or as_json or accept_all or everything) and _is_terminal()
     found = options.scanned(request, quiet=quiet)
-    with _opened(found, request, write=asks or accept_all) as opened:
-        compared, prints = _compare(found, opened, everything=everything)
+    with _opened(found, request, write=asks or accept_all) as (opened, root):
+        compared, prints = _compare(found, opened, root, everything=everything)
         left = compared.unreviewed
         if asks:
             from drift.commands.review_run import ReviewRun, Wish
 
             wish = Wish(into, write_rules, color)
-            left = ReviewRun(found, compared, prints, opened, request, wish).ask()
+            left = ReviewRun(found, root, compared, prints, opened, request, wish).ask()
         elif accept_all:
             _accept(compared, prints, opened)
             left = []
@@ -123,35 +123,40 @@ def review(
 
 
 @contextmanager
-def _opened(found: Scan, request: Request, *, write: bool) -> Iterator[Opened]:
-    """The record in the store of the live root; DriftError where it would be lost with the root."""
+def _opened(found: Scan, request: Request, *, write: bool) -> Iterator[tuple[Opened, bytes]]:
+    """The record in the store of the live root, and a directory to read that root from.
+
+    DriftError where the record would be lost with the root.
+    """
+    from drift.compare import open_top
     from drift.locate import locate
     from drift.reviewing.opened import open_reviewed
     from drift.reviewing.state import Reviewed
     from drift.saving.targets import destination
 
     located = locate(request.live, b"none", explicit_live=request.explicit_live)
-    try:
+    with ExitStack() as stack:
+        stack.callback(located.close)
         place = destination(located, found.store)
         live = located.live_subvolume
-        uuid = b"" if live is None else live.uuid
-    finally:
-        located.close()
-    root = Reviewed(uuid, found.report.live.generation, time.time_ns())
-    with open_reviewed(place, root, _say, write=write) as opened:
-        yield opened
+        uuid, root = b"", found.live_directory
+        if live is not None:
+            # A mount of its own, on which reading leaves no trace in the times of what is read.
+            uuid, root = live.uuid, b"/proc/self/fd/%d/%s" % (open_top(located, stack), live.path)
+        now = Reviewed(uuid, found.report.live.generation, time.time_ns())
+        yield stack.enter_context(open_reviewed(place, now, _say, write=write)), root
 
 
 def _compare(
-    found: Scan, opened: Opened, *, everything: bool
+    found: Scan, opened: Opened, root: bytes, *, everything: bool
 ) -> tuple[Review, Mapping[bytes, Fingerprint]]:
     from drift.review import review as run_review
     from drift.review import to_review
     from drift.reviewing.fingerprint import fingerprints
 
-    at_stake = to_review(found.report)
+    at_stake = to_review(found.report, found.store)
     entries = (entry for group in at_stake for entry in group.entries)
-    prints = fingerprints(entries, found.live_directory)
+    prints = fingerprints(entries, root)
     expired = opened.state.expired(time.strftime("%Y-%m-%d"))
     expired |= {os.fsencode(rule.pattern) for rule in found.expired}
     compared = run_review(

@@ -54,11 +54,15 @@ class Wish(NamedTuple):
 
 
 class ReviewRun:
-    """One review at a terminal; every decision is remembered before the next question."""
+    """One review at a terminal; every decision is remembered before the next question.
+
+    `root` is a directory to read the live root from.
+    """
 
     def __init__(
         self,
         found: Scan,
+        root: bytes,
         review: Review,
         prints: Mapping[bytes, Fingerprint],
         opened: Opened,
@@ -66,6 +70,7 @@ class ReviewRun:
         wish: Wish,
     ) -> None:
         self.found = found
+        self.root = root
         self.review = review
         self.prints = prints
         self.opened = opened
@@ -248,7 +253,7 @@ class ReviewRun:
         if entry.kind in (Kind.DIRECTORY, Kind.SUBVOLUME):
             files = (
                 (path, status.st_size, status.st_mtime_ns)
-                for path, status in Rooted(self.found.live_directory).walk(entry.path)
+                for path, status in Rooted(self.root).walk(entry.path)
                 if not stat.S_ISDIR(status.st_mode)
             )
             below = list(islice(files, LISTED + 1))

@@ -7,6 +7,7 @@ import stat
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from drift.diff.content import open_file
 from drift.saving.beneath import DIRECTORY, names_in, open_beneath
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MOST_FILES = 64
 MOST_BYTES = 1 << 20
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Fingerprint(NamedTuple):
@@ -119,11 +120,11 @@ def _leaves(root: int, path: bytes, most: int) -> Iterator[tuple[bytes, os.stat_
     while waiting and found <= most:
         path = waiting.pop()
         parent, _, name = path.rpartition(b"/")
-        directory = open_beneath(root, parent or b"/", DIRECTORY)
+        directory = open_beneath(root, parent or b"/", _STEP)
         try:
             status = os.lstat(name, dir_fd=directory)
             if stat.S_ISDIR(status.st_mode):
-                inside = os.open(name, DIRECTORY, dir_fd=directory)
+                inside = _open_directory(name, directory)
                 try:
                     waiting += (path + b"/" + below for below in reversed(names_in(inside)))
                 finally:
@@ -140,5 +141,13 @@ def _read(name: bytes, directory: int, mode: int) -> bytes:
         return os.readlink(name, dir_fd=directory)
     if not stat.S_ISREG(mode):
         return b""
-    with open(os.open(name, _FILE, dir_fd=directory), "rb") as file:
+    with open(open_file(name, directory), "rb") as file:
         return file.read(MOST_BYTES + 1)
+
+
+def _open_directory(name: bytes, directory: int) -> int:
+    """Without leaving a trace in its atime, where that can be."""
+    try:
+        return os.open(name, DIRECTORY | os.O_NOATIME, dir_fd=directory)
+    except PermissionError:
+        return os.open(name, DIRECTORY, dir_fd=directory)
