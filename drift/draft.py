@@ -114,7 +114,7 @@ def draft(
             found[anchor] = Draft(anchor, rule)
         found[anchor].changes.append(change)
     return [
-        replace(one, rule=replace(one.rule, examples=_examples(one.changes, accounts, book)))
+        replace(one, rule=one.rule._replace(examples=_examples(one.changes, accounts, book)))
         for _, one in sorted(found.items(), key=lambda item: item[0].split(b"/"))
     ]
 

@@ -87,8 +87,7 @@ class Change(NamedTuple):
     replaced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """One side of the comparison, as reports name it.
 
     `path` is the directory or, for a subvolume that is mounted nowhere, its path from the top
@@ -101,8 +100,7 @@ class Root:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """What could not be read, and why: listed in every output, exit code 4."""
 
     path: bytes
@@ -187,8 +185,7 @@ class Kept:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(NamedTuple):
     """The live root's own data below the mount point `under`."""
 
     path: bytes

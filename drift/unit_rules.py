@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from drift.model import Kind, Verdict
@@ -31,7 +30,7 @@ def with_unit_rules(book: RuleBook, rules: Iterable[Rule]) -> RuleBook:
     shares (`/var/lib/private`) has no subject: there a unit knows better whose state it is.
     """
     return book.with_rules(
-        replace(rule, layer=Layer.SHIPPED) if _knows_more(rule, book) else rule for rule in rules
+        rule._replace(layer=Layer.SHIPPED) if _knows_more(rule, book) else rule for rule in rules
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from drift.model import Severity, Verdict
 
@@ -27,8 +26,7 @@ class RuleKind(StrEnum):
     PATH = "path"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One pattern and what is to become of the paths that it decides.
 
     `origin` is `rules/openssh.toml:12` (the line of the rule's header) or `unit sshd.service`.
