@@ -71,7 +71,7 @@ class Quarantine:
             sync_filesystem(self._top)
         finally:
             os.close(inside)
-        self._tidy(batch)
+        self.tidy()
         return done
 
     def restore(self, batch: Batch, entries: Sequence[Moved]) -> list[Outcome]:
@@ -85,7 +85,7 @@ class Quarantine:
             sync_filesystem(self._top)
         finally:
             os.close(inside)
-        self._tidy(batch)
+        self.tidy()
         return done
 
     def _move(self, path: bytes, source: int, target: int) -> Outcome:
@@ -101,8 +101,13 @@ class Quarantine:
             return Outcome(path, _why(error))
         return Outcome(path)
 
+    def tidy(self) -> None:
+        """Remove the empty directories that led to entries, and each note of which nothing is left."""
+        for name in names_of(self._folder):
+            with suppress(DriftError):
+                self._tidy(read_batch(self._folder, name))
+
     def _tidy(self, batch: Batch) -> None:
-        """Remove the empty directories that led to entries, and the note once nothing is left."""
         above = {path for one in batch.entries for path in ancestors(one.path)}
         with suppress(FileNotFoundError):
             inside = open_beneath(self._folder, batch.directory, DIRECTORY)
