@@ -12,6 +12,7 @@ from drift.diff.content import compare_pairs, open_below
 from drift.diff.stream import settle
 from drift.errors import DriftError
 from drift.model import Change, Engine, Skipped
+from drift.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,7 +88,7 @@ def _search(
     from drift.btrfs.ioctl import Search
     from drift.diff.content import inode_below
     from drift.diff.generation import Comparison
-    from drift.diff.steady import named_since, steady, written_since
+    from drift.diff.steady import is_there, named_since, steady, written_since
     from drift.diff.trees import Side
 
     filesystem, live, blank = (
@@ -134,12 +135,20 @@ def _search(
             opened.append(open_top(located, resources))
         return opened[0]
 
+    def written() -> bool:
+        for subvolume in (live, blank):
+            # Of a deleted one the kernel says that it has no items, as of an empty one.
+            if subvolume is not None and not is_there(search, subvolume.id):
+                raise DriftError(
+                    f"the subvolume {shown(subvolume.path)} was deleted while drift was reading it",
+                    "run drift again once nothing deletes subvolumes",
+                )
+        return any(written_since(search, tree, filesystem.generation) for tree in live_side.trees())
+
     def check(stream: Iterator[Change | Block | Subtree]) -> Iterator[Change | Block | Subtree]:
         return steady(
             stream,
-            written=lambda: any(
-                written_since(search, tree, filesystem.generation) for tree in live_side.trees()
-            ),
+            written=written,
             moved=lambda: {
                 inode
                 for tree in live_side.trees()
