@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from drift.cli import complain
 from drift.commands import options
+from drift.commands.review_persist import Persisting
 from drift.errors import DriftError
 from drift.model import Kind
 from drift.names import printable, shown
 from drift.render import review_text
-from drift.review import Change, only
+from drift.review import Change
 from drift.reviewing.state import Decision, Record
-from drift.system.mounts import within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from drift.review import Review
     from drift.reviewing.fingerprint import Fingerprint
     from drift.reviewing.opened import Opened
-    from drift.suggestion import Suggestion
 
 HELP = """\
 p - persist: {into}
@@ -80,9 +78,7 @@ class ReviewRun:
         self.width = options.line_width()
         self.done = dict.fromkeys(Decision, 0)
         self.decided: set[bytes] = set()
-        # What the .nix file keeps since this review began.
-        self.added: set[bytes] = set()
-        self.backed_up: bytes | None = None
+        self.persisting = Persisting(found, wish.into, wish.color)
 
     def ask(self) -> list[bytes]:
         """Ask about each entry; return the paths that are left for later."""
@@ -98,7 +94,7 @@ class ReviewRun:
             click.echo(f"\n({place}/{len(entries)}) ", nl=False)
             click.echo(paint(review_text.subject(entry, standing, self.width), group.severity))
             click.echo(review_text.reason(entry, standing, self.now, self.width))
-            if self._is_added(entry):
+            if self.persisting.covers(entry.path):
                 click.echo("It lies in what is persisted now.")
                 self._remember([entry.path], Decision.PERSIST)
             elif not self._decide(group, entry):
@@ -128,7 +124,9 @@ class ReviewRun:
             click.echo(printable(key) if len(key) == 1 else "")
             match key:
                 case "p":
-                    answered = self._persist(entry)
+                    answered = self.persisting.persist(entry) and self._remember(
+                        [entry.path], Decision.PERSIST
+                    )
                 case "i":
                     answered = self._ignore(entry)
                 case "s":
@@ -165,38 +163,6 @@ class ReviewRun:
         self.done[decision] += len(paths)
         return True
 
-    def _persist(self, entry: Entry) -> bool:
-        suggestion = self._suggested([entry.path])
-        paths = _paths(suggestion)
-        for advice in suggestion.advice:
-            if within(advice.path, entry.path) or within(entry.path, advice.path):
-                click.echo(f"  {shown(advice.path)}: {printable(advice.say)}")
-        if not paths:
-            click.echo("It can't be persisted as it is.")
-            return False
-        if self.wish.into is not None:
-            try:
-                if not self._write_into(self.wish.into, suggestion):
-                    return False
-            except DriftError as error:
-                _complain(error)
-                return False
-            self.added |= paths
-        return self._remember([entry.path], Decision.PERSIST)
-
-    def _write_into(self, file: bytes, suggestion: Suggestion) -> bool:
-        from drift.commands.suggest import Patch
-
-        patch = Patch(file, write=True, color=self.wish.color)
-        # The file as it was before this review is kept beside it, and not each step since then.
-        patch.keep_old = patch.original.text != self.backed_up
-        added, complete = patch.apply(suggestion)
-        sys.stdout.flush()
-        from drift.rewrite import read_original
-
-        self.backed_up = read_original(file).text
-        return added and complete
-
     def _ignore(self, entry: Entry) -> bool:
         from drift.reviewing.ruling import Ignored, until, why_not_ruled, write_rule
 
@@ -218,13 +184,13 @@ class ReviewRun:
                 end = until(text, today)
                 break
             except DriftError as error:
-                _complain(error)
+                complain(error)
         expires = None if end is None else end.isoformat()
         try:
             file = self.wish.rules or self.opened.rules_file()
             write_rule(file, Ignored(entry.path, entry.kind, why, today.isoformat(), expires))
         except DriftError as error:
-            _complain(error)
+            complain(error)
             return False
         click.echo(f"  a rule in {shown(file)}")
         self._warn_of_others(entry, file)
@@ -281,17 +247,6 @@ class ReviewRun:
         click.echo(text, nl=False)
         return False
 
-    def _is_added(self, entry: Entry) -> bool:
-        return any(within(entry.path, path) for path in self.added)
-
-    def _suggested(self, paths: Collection[bytes]) -> Suggestion:
-        from drift.commands.suggest import suggestion_of
-
-        report = self.found.report
-        groups = only(report.groups, frozenset(paths))
-        chosen = replace(self.found, report=replace(report, groups=groups))
-        return suggestion_of(chosen, all_entries=True)
-
     def _sum_up(self, left: Collection[bytes]) -> None:
         words = {
             Decision.PERSIST: "to persist",
@@ -302,44 +257,11 @@ class ReviewRun:
         said += [f"{len(left)} left for later"] * bool(left)
         if said:
             click.echo(f"\n{', '.join(said)}.")
-        if self.added:
-            assert self.wish.into is not None
-            click.echo(
-                f"Next: drift save --config {shown(self.wish.into)} copies what was added, then"
-                " nixos-rebuild boot."
-            )
-        waiting = [
-            path for path in self._to_persist() if not any(within(path, one) for one in self.added)
-        ]
-        if waiting:
-            self._print_lines(waiting)
-
-    def _to_persist(self) -> list[bytes]:
         records = self.opened.state.records
-        return [
-            path
-            for path in sorted(self.prints)
-            if path in records and records[path].decision is Decision.PERSIST
-        ]
-
-    def _print_lines(self, paths: Collection[bytes]) -> None:
-        import time
-
-        from drift.render.nix import render_lists
-
-        lines = render_lists(self._suggested(paths), now=time.time_ns())
-        if lines:
-            store = shown(self.found.store)
-            click.echo(f'\nTo be added to environment.persistence."{store}":\n\n{lines}', nl=False)
-
-
-def _paths(suggestion: Suggestion) -> set[bytes]:
-    from drift.situation import absolute_paths
-
-    return {path for path, _ in absolute_paths(suggestion)}
-
-
-def _complain(error: DriftError) -> None:
-    click.echo(f"drift: {printable(error.message)}", err=True)
-    if error.hint:
-        click.echo(f"hint: {printable(error.hint)}", err=True)
+        self.persisting.sum_up(
+            [
+                path
+                for path in sorted(self.prints)
+                if path in records and records[path].decision is Decision.PERSIST
+            ]
+        )

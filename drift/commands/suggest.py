@@ -120,14 +120,14 @@ class Patch:
     `keep_old` leaves the file as it was beside the new one.
     """
 
-    def __init__(self, file: bytes, *, write: bool, color: str, keep_old: bool = True) -> None:
+    def __init__(self, file: bytes, *, write: bool, color: str) -> None:
         from drift.nixfile import read_declared
         from drift.rewrite import read_original
 
         self.file = file
         self.write = write
         self.color = color
-        self.keep_old = keep_old
+        self.keep_old = True
         self.original = read_original(file)
         with self._named():
             read_declared(self.original.text)

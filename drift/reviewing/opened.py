@@ -33,11 +33,13 @@ class Opened:
         self._private = private
         self._host = host
 
-    def decide(self, records: Mapping[bytes, Record], present: Collection[bytes] = ()) -> None:
+    def decide(
+        self, records: Mapping[bytes, Record], present: Collection[bytes] | None = None
+    ) -> None:
         """Remember decisions, at once and for good; with `present` old ones are forgotten."""
         assert self._private is not None
         state = self.state.decided(self.root, records)
-        if present:
+        if present is not None:
             state = state.without_old(present, self.root.when)
         write_state(self._private, state)
         self.state = state
