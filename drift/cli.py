@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -150,7 +151,13 @@ def _leave(code: int) -> NoReturn:
         if not isinstance(error, BrokenPipeError) and code == ExitCode.DONE:
             complain(DriftError(f"the output can't be written: {error.strerror}"))
             code = ExitCode.CANNOT_RUN
-    sys.exit(int(code))
+    if os.environ.get("DRIFT_DEBUG"):
+        # A profiler has something to say at the end.
+        sys.exit(int(code))
+    with suppress(OSError):
+        sys.stderr.flush()
+    # Python would take apart all that a scan holds, for a tenth of its time and to no end.
+    os._exit(int(code))
 
 
 def _drop_output() -> None:

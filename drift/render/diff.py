@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from drift.diff.stream import Block
@@ -43,6 +42,8 @@ def as_json(
     stream: Iterable[Change | Block], hidden_by: Callable[[bytes], bytes | None]
 ) -> Iterator[str]:
     """Yield one JSON object a line; `hidden_by` tells which mount point covers a path."""
+    import json
+
     for item in stream:
         for change in item.changes() if isinstance(item, Block) else (item,):
             entry: dict[str, object] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.model import Kind, Lineage, Status, Verdict
@@ -145,6 +144,8 @@ def _table(groups: Sequence[Group], now: int, style: Style) -> str:
 
 def _reasons(group: Group, width: int) -> Iterator[str]:
     """Every path, sorted, and after those that share a reason the reason."""
+    import textwrap
+
     by_reason: dict[str, list[Entry]] = {}
     for entry in sorted(_listed(group), key=lambda entry: entry.path.split(b"/")):
         by_reason.setdefault(entry.finding.why, []).append(entry)
