@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import LAST_FREE_OBJECTID
-from drift.btrfs.trees import Columns, highest_inode, read_columns
+from drift.btrfs.trees import Columns, add_folders, highest_inode, read_columns
 from drift.errors import DriftError
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ Sift = Callable[[Search, Columns], Any]
 Part = tuple[Columns, Any]
 
 # The columns that are arrays, in the order in which a process sends them.
-ARRAYS = ("inodes", "parents", "generations", "sizes", "touched")
-BYTES = ("owners", "mtimes")
+ARRAYS = ("inodes", "parents", "generations", "sizes", "seconds", "nanoseconds", "touched")
 
 
 def read_tree(
@@ -173,10 +172,11 @@ def _sent(part: Part) -> tuple[object, ...]:
     columns, result = part
     return (
         tuple(getattr(columns, name).tobytes() for name in ARRAYS),
-        tuple(bytes(getattr(columns, name)) for name in BYTES),
+        bytes(columns.owners),
         columns.names,
         columns.targets,
         columns.directories,
+        columns.folders,
         result,
     )
 
@@ -191,15 +191,15 @@ def _received(memory: int) -> dict[int, Part]:
             done = marshal.load(file)
         except (EOFError, ValueError, TypeError):
             return {}
-    for index, (arrays, contents, names, targets, directories, result) in done:
+    for index, (arrays, owners, names, targets, directories, folders, result) in done:
         piece = Columns()
         for name, content in zip(ARRAYS, arrays, strict=True):
             getattr(piece, name).frombytes(content)
-        for name, content in zip(BYTES, contents, strict=True):
-            getattr(piece, name).extend(content)
+        piece.owners.extend(owners)
         piece.names = names
         piece.targets = targets
         piece.directories = directories
+        piece.folders = folders
         found[index] = piece, result
     return found
 
@@ -209,8 +209,8 @@ def _append(columns: Columns, piece: Columns) -> None:
     for name in ARRAYS:
         column: array[int] = getattr(columns, name)
         column.extend(getattr(piece, name))
-    for name in BYTES:
-        getattr(columns, name).extend(getattr(piece, name))
+    columns.owners.extend(piece.owners)
     columns.names += piece.names
     columns.targets.update((rows + row, target) for row, target in piece.targets.items())
     columns.directories.update(piece.directories)
+    add_folders(columns.folders, piece.folders, rows)

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search, after
 from drift.btrfs.items import (
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from drift.btrfs.ioctl import Key
 
 # How items lie, taken in one call from the header of an INODE_ITEM on: its objectid, from its
-# payload generation, transid, size, mode, the bytes of uid to mode, and of mtime; then the next
+# payload generation, transid, size, the bytes of uid to mode, and mtime; then the next
 # header (objectid, offset, type, len) and, where that is an INODE_REF, the length of its name.
-WIDE = Struct("<8xQ16x QQQ20x12s80x12s12x 8xQQII 8xH")
+WIDE = Struct("<8xQ16x QQQ20x12s80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
 # uid, gid and mode, and mtime, as the columns keep them.
 OWNER = Struct("<III")
-MTIME = Struct("<qI")
 # Where the four bits of the mode that name the type lie in OWNER's bytes.
 TYPE_BYTE = 9
 TYPE_BITS = 0xF0
 SYMLINK_BITS = stat.S_IFLNK >> 8
+REGULAR_BITS = stat.S_IFREG >> 8
 DIRECTORY_BITS = stat.S_IFDIR >> 8
 INODE_ITEM_SIZE = 160
 
@@ -61,13 +61,27 @@ NEARBY = 8
 Item = tuple[int, int, bytes]
 
 
+# What is known of a directory's new entries together, in a list, for thousands of processes' parts
+# are added up: how many regular files, their bytes and newest second, the row of one of them, the
+# length of all names, and the rows of what is no regular file.
+FILES, BYTES, NEWEST, LAST, NAMES, OTHERS = range(6)
+# Before any time that an inode can hold.
+NEVER = -(2**63)
+
+
+def folder_in(folders: dict[int, list[Any]], parent: int) -> list[Any]:
+    folder = folders[parent] = [0, 0, NEVER, 0, 0, []]
+    return folder
+
+
 @dataclass(slots=True)
 class Columns:
     """One row for each name of an inode that is new since a generation.
 
-    Inode numbers ascend from row to row. `owners` and `mtimes` hold OWNER and MTIME of each row,
-    `targets` the symlinks' targets by row, `directories` the size of each new directory by inode:
-    twice the length of the names in it. `generations` is filled only where all of a tree is read.
+    Inode numbers ascend from row to row. `owners` holds OWNER of each row, `seconds` and
+    `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
+    new directory by inode: twice the length of the names in it. `folders` has what the rows of one
+    parent are together (`folder_in`). `generations` is filled only where all of a tree is read.
     `touched` are the older inodes whose item was written since, in ascending order, with those of
     their items that the search returned in `items`: the inode item first, no DIR_ITEM, and not all,
     for some may lie in leaves that were not rewritten. Whether anything about them differs is for
@@ -78,10 +92,12 @@ class Columns:
     parents: array[int] = field(default_factory=lambda: array("Q"))
     generations: array[int] = field(default_factory=lambda: array("Q"))
     sizes: array[int] = field(default_factory=lambda: array("Q"))
+    seconds: array[int] = field(default_factory=lambda: array("q"))
+    nanoseconds: array[int] = field(default_factory=lambda: array("I"))
     owners: bytearray = field(default_factory=bytearray)
-    mtimes: bytearray = field(default_factory=bytearray)
     names: list[bytes] = field(default_factory=list)
     targets: dict[int, bytes] = field(default_factory=dict)
+    folders: dict[int, list[Any]] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
     items: list[list[Item]] = field(default_factory=list)
@@ -96,8 +112,7 @@ class Columns:
 
     def mtime(self, row: int) -> int:
         """In nanoseconds since the epoch."""
-        seconds, nanoseconds = MTIME.unpack_from(self.mtimes, MTIME.size * row)
-        return int(seconds * 1_000_000_000 + nanoseconds)
+        return self.seconds[row] * 1_000_000_000 + self.nanoseconds[row]
 
     def rows_of(self, inode: int) -> range:
         """The rows that name `inode`."""
@@ -138,6 +153,24 @@ class Node:
         return stat.S_ISDIR(self.mode)
 
 
+def add_folders(folders: dict[int, list[Any]], others: dict[int, list[Any]], rows: int) -> None:
+    """Add what a further part knows of the same directories; its rows follow the first `rows`."""
+    for parent, other in others.items():
+        other[LAST] += rows
+        other[OTHERS] = [rows + row for row in other[OTHERS]]
+        folder = folders.get(parent)
+        if folder is None:
+            folders[parent] = other
+            continue
+        folder[FILES] += other[FILES]
+        folder[BYTES] += other[BYTES]
+        folder[NAMES] += other[NAMES]
+        folder[NEWEST] = max(folder[NEWEST], other[NEWEST])
+        folder[OTHERS] += other[OTHERS]
+        if other[FILES]:
+            folder[LAST] = other[LAST]
+
+
 def read_columns(
     search: Search,
     tree: int,
@@ -160,7 +193,8 @@ def read_columns(
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
     inodes, names, touched = columns.inodes, columns.names, columns.touched
-    owners, mtimes = columns.owners, columns.mtimes
+    owners, folders = columns.owners, columns.folders
+    add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
     add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
     add_name, add_generation = names.append, columns.generations.append
     wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
@@ -170,15 +204,17 @@ def read_columns(
     held: list[Item] | None = None
     older = 0
     resume: int | None = None
-    generation = size = form = 0
-    owner = mtime = b""
+    generation = size = form = second = nanosecond = 0
+    owner = b""
+    folder: list[Any] = []
+    folder_of: int | None = None
     while search.fetch(tree, key, end, min_transid=since):
         position = before = search.START
         kind, length = type_and_length(buffer, position + 24)
         while kind:
             if kind == INODE_ITEM:
                 (
-                    inode, generation, transid, size, owner, mtime,
+                    inode, generation, transid, size, owner, second, nanosecond,
                     next_inode, parent, kind, next_length, name_length,
                 ) = wide(buffer, position)  # fmt: skip
                 before = position
@@ -209,8 +245,21 @@ def read_columns(
                         add_inode(inode)
                         add_parent(parent)
                         add_size(size)
+                        add_second(second)
+                        add_nanosecond(nanosecond)
                         owners += owner
-                        mtimes += mtime
+                        if parent != folder_of:
+                            folder = folders.get(parent) or folder_in(folders, parent)
+                            folder_of = parent
+                        folder[NAMES] += name_length
+                        if form == REGULAR_BITS:
+                            folder[FILES] += 1
+                            folder[BYTES] += size
+                            folder[LAST] = len(names)
+                            if second > folder[NEWEST]:
+                                folder[NEWEST] = second
+                        else:
+                            folder[OTHERS].append(len(names))
                         start = before + WIDE_NAME
                         add_name(buffer[start : start + name_length])
                         if not since:
@@ -233,8 +282,19 @@ def read_columns(
                             add_inode(inode)
                             add_parent(link.parent)
                             add_size(size)
+                            add_second(second)
+                            add_nanosecond(nanosecond)
                             owners += owner
-                            mtimes += mtime
+                            folder_of = None
+                            folder = folders.get(link.parent) or folder_in(folders, link.parent)
+                            folder[NAMES] += len(link.name)
+                            if form == REGULAR_BITS:
+                                folder[FILES] += 1
+                                folder[BYTES] += size
+                                folder[LAST] = len(names)
+                                folder[NEWEST] = max(second, folder[NEWEST])
+                            else:
+                                folder[OTHERS].append(len(names))
                             add_name(link.name)
                             if not since:
                                 add_generation(generation)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import kind_of
-from drift.btrfs.trees import MTIME, OWNER, TYPE_BITS, TYPE_BYTE
+from drift.btrfs.trees import BYTES, FILES, LAST, NEWEST, OTHERS
 from drift.diff.descend import Descend
 from drift.diff.equality import same_content
 from drift.diff.sight import Place, change_of, entries_of, see, seen_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from drift.diff.trees import Side, Tree
 
 REGULAR = 0o100000
-REGULAR_BITS = REGULAR >> 8
 DIRECTORY = 0o040000
 FORMAT = 0o170000
 
@@ -137,33 +136,23 @@ class OneSided:
             if directories > len(columns.directories):
                 self._vanished(path_here)
                 break
-            for run in tree.runs(inode):
-                start, stop = run.start, run.stop
-                owners = columns.owners[OWNER.size * start : OWNER.size * stop]
-                forms = set(owners[TYPE_BYTE :: OWNER.size])
-                if all(form & TYPE_BITS == REGULAR_BITS for form in forms):
-                    if not files:
-                        sole = path_here + b"/" + columns.names[run.start]
-                    files += len(run)
-                    size += sum(columns.sizes[run.start : run.stop])
-                    moments = columns.mtimes[MTIME.size * start : MTIME.size * stop]
-                    newest = max(newest, *(moment[0] for moment in MTIME.iter_unpack(moments)))
-                    continue
-                for row in run:
-                    mode = columns.mode(row)
-                    form = mode & FORMAT
-                    if form == REGULAR:
-                        if not files:
-                            sole = path_here + b"/" + columns.names[row]
-                        files += 1
-                        size += columns.sizes[row]
-                        newest = max(newest, columns.mtime(row) // 1_000_000_000)
-                    elif form == DIRECTORY:
-                        directories += 1
-                        below.append((path_here + b"/" + columns.names[row], columns.inodes[row]))
-                    else:
-                        child = path_here + b"/" + columns.names[row]
-                        yield change_of_row(Status.ADDED, child, columns, row, kind_of(mode))
+            folder = columns.folders.get(inode)
+            if folder is None:
+                continue
+            if folder[FILES]:
+                if not files:
+                    sole = path_here + b"/" + columns.names[folder[LAST]]
+                files += folder[FILES]
+                size += folder[BYTES]
+                newest = max(newest, folder[NEWEST])
+            for row in folder[OTHERS]:
+                child = path_here + b"/" + columns.names[row]
+                mode = columns.mode(row)
+                if mode & FORMAT == DIRECTORY:
+                    directories += 1
+                    below.append((child, columns.inodes[row]))
+                else:
+                    yield change_of_row(Status.ADDED, child, columns, row, kind_of(mode))
         yield Subtree(
             Status.ADDED,
             path,

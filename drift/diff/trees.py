@@ -17,6 +17,9 @@ from drift.btrfs.items import (
 from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
 from drift.btrfs.trees import (
+    FILES,
+    NAMES,
+    OTHERS,
     Columns,
     Node,
     highest_inode,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 ROOT = FIRST_FREE_OBJECTID
 # Directories whose entries are kept for another look; a bound for memory, not for truth.
 ENTRIES_KEPT = 4096
+# Up to this share of all rows is looked up directory by directory, before all are put in order.
+FEW = 16
 
 
 class Tree:
@@ -70,6 +75,7 @@ class Tree:
             self.unequal.apart.update(piece.apart)
             self.unequal.links.update(piece.links)
         self._runs: dict[int, list[range]] | None = None
+        self._looked_up = 0
         self._kept: dict[int, Node] = {}
         self._index: dict[int, dict[bytes, bytes]] = {}
 
@@ -142,19 +148,34 @@ class Tree:
         return self._runs.get(directory, [])
 
     def rows(self, directory: int) -> list[int]:
-        """The rows of the new entries in `directory`."""
+        """The rows of the new entries in `directory`, where `rows_are_all` says yes."""
+        folder = self.columns.folders.get(directory)
+        if folder is None:
+            return []
+        if self._runs is None and self._looked_up < len(self.columns.names) // FEW:
+            rows = self._rows_by_key(directory)
+            self._looked_up += len(rows)
+            if len(rows) == folder[FILES] + len(folder[OTHERS]):
+                return rows
         return [row for run in self.runs(directory) for row in run]
+
+    def _rows_by_key(self, directory: int) -> list[int]:
+        # A scan lists few directories; an index of all rows would cost it more than these searches.
+        columns = self.columns
+        return [
+            row
+            for name, item in self._indexed(directory).items()
+            for row in columns.rows_of(dir_index(item).objectid)
+            if columns.parents[row] == directory and columns.names[row] == name
+        ]
 
     def rows_are_all(self, directory: int) -> bool:
         """Whether `rows` names all entries of `directory`: its size is twice the sum of its names."""
         size = self.columns.directories.get(directory)
         if size is None:
             return False
-        names = self.columns.names
-        found = 0
-        for run in self.runs(directory):
-            found += sum(map(len, names[run.start : run.stop]))
-        return size == 2 * found
+        folder = self.columns.folders.get(directory)
+        return size == (0 if folder is None else 2 * folder[NAMES])
 
     def entries(self, directory: int) -> dict[bytes, DirEntry]:
         """All entries of `directory`, by name."""
