@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +13,7 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
     from drift.model import Kind, Severity
     from drift.pipeline import Request
@@ -97,9 +97,11 @@ def guard(
         decision = book.decide(path, kind)
         return None if decision is None else (decision.rule.service, decision.rule.severity)
 
-    def hold(why: str) -> AbstractContextManager[Callable[[], bool]]:
-        say(f"A reboot has to wait: {why}.")
-        return inhibited(why, mode)
+    @contextmanager
+    def hold(why: str) -> Iterator[Callable[[], bool]]:
+        with inhibited(why, mode) as is_held:
+            say(f"A reboot has to wait: {why}.")
+            yield is_held
 
     def wait() -> bool:
         remaining = deadline - time.monotonic()
@@ -116,9 +118,19 @@ def guard(
     click.get_current_context().exit(code)
 
 
-def inhibited(why: str, mode: str) -> AbstractContextManager[Callable[[], bool]]:
-    """logind's shutdown lock, as systemd-inhibit takes it for the program that it runs."""
+@contextmanager
+def inhibited(why: str, mode: str) -> Iterator[Callable[[], bool]]:
+    """logind's shutdown lock, as systemd-inhibit takes it for the program that it runs.
+
+    Tells whether it is still held. DriftError where it can't be taken.
+    """
+    from drift.errors import DriftError
     from drift.system.programs import held
 
     lock = ["systemd-inhibit", "--what=shutdown", f"--mode={mode}", "--who=drift", f"--why={why}"]
-    return held(lock)
+    with ExitStack() as stack:
+        try:
+            is_held = stack.enter_context(held(lock))
+        except DriftError as error:
+            raise DriftError(error.message, "the guard needs logind: is it running?") from error
+        yield is_held
