@@ -20,10 +20,13 @@ import subprocess
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import btrfsutil
 from syscalls import reachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PREFIX = "drift-lab-"
 MEMORY = "/dev/shm"
@@ -38,13 +41,20 @@ class Lab:
     Names are subvolume paths from the top level (`"root-blank"`, `"snapshots/root-blank"`).
     `device` is the loop device, `directory` a scratch directory outside of the filesystem that
     goes with the lab. `make` are options of mkfs.btrfs (`"-n", "4096"` or `"--mixed"`),
-    `options` those of mount (`"compress=zstd"`).
+    `options` those of mount (`"compress=zstd"`). `through` gives the file to stand on for the image.
     """
 
-    def __init__(self, *make: str, options: str = "", size: int = 512 * MIB) -> None:
+    def __init__(
+        self,
+        *make: str,
+        options: str = "",
+        size: int = 512 * MIB,
+        through: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         self.make = make
         self.options = options
         self.size = size
+        self.through = through
         self.device = ""
         self.directory = b""
         self.top = b""
@@ -58,7 +68,7 @@ class Lab:
             image = self.directory + b"/image"
             stack.callback(os.close, _locked_image(image, self.size))
             _run("mkfs.btrfs", "-f", "-q", "-K", *self.make, image)
-            self.device = _attach(image)
+            self.device = _attach(self.through(image))
             stack.callback(_detach, self.device)
             self.top = self.directory + b"/top"
             os.mkdir(self.top)
@@ -127,6 +137,11 @@ class Lab:
         at = os.path.abspath(os.fsencode(at))
         del self._mounts[at]
         _run("umount", at)
+
+    def forget(self, *places: bytes) -> None:
+        """What was mounted there is unmounted already."""
+        for at in places:
+            del self._mounts[at]
 
     def btrfs(self, *arguments: str | bytes) -> str:
         """Run the `btrfs` program; a failure raises with what it said."""
@@ -228,7 +243,9 @@ def _is_abandoned(directory: str) -> bool:
 def _remove_lab(directory: str) -> None:
     with open("/proc/self/mountinfo") as mounts:
         points = [line.split()[4] for line in mounts]
-    devices = _run("losetup", "--noheadings", "--output", "NAME", "-j", directory + "/image")
+    devices = _run(
+        "losetup", "--noheadings", "--output", "NAME", "-j", directory + "/image"
+    ).split()
     for point in reversed(points):
         if point.startswith(directory + "/"):
             _run_quietly("umount", "--lazy", point)
