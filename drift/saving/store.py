@@ -43,7 +43,9 @@ class Store:
         self.tree = Tree(top)
 
     def write(self, manifest: Manifest) -> None:
-        write_manifest(self.private, manifest)
+        """DriftError where the store takes no more."""
+        with _writing(self.path):
+            write_manifest(self.private, manifest)
         self.manifest = manifest
 
     def clean(self) -> None:
@@ -102,7 +104,8 @@ def open_store(host: bytes, path: bytes) -> Iterator[Store]:
     """Open the store at the directory `host`, which the live system calls `path`, for writing."""
     top = open_top(host, path)
     try:
-        private = open_private(top, make=True)
+        with _writing(path):
+            private = open_private(top, make=True)
         try:
             if not lock(private):
                 raise DriftError(
@@ -113,6 +116,18 @@ def open_store(host: bytes, path: bytes) -> Iterator[Store]:
             os.close(private)
     finally:
         os.close(top)
+
+
+@contextmanager
+def _writing(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DriftError(
+            f"the persistent storage {shown(path)} can't be written to:"
+            f" {(error.strerror or str(error)).lower()}",
+            "look how it is mounted, and how much room it has left",
+        ) from error
 
 
 def open_top(host: bytes, path: bytes) -> int:
