@@ -54,7 +54,7 @@ Examples:
     type=options.BytesPath(),
     metavar="FILE",
     help="The rule file that i adds to, which is read as with --rules."
-    "  [default: .drift/rules.d/reviewed.toml in persistent storage, which every command reads]",
+    "  [default: .drift/rules.d/reviewed.toml in persistent storage, read by scan and all that build on it]",
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything is left to review.")
 @options.color
