@@ -10,6 +10,8 @@ import os
 import time
 import zlib
 from array import array
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from drift.rulebook.book import RuleBook
@@ -35,6 +37,7 @@ KEPT = "rules-"
 _MOST_KEPT = 6
 
 _STORE = "/nix/store/"
+_IDENTITY = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 _SETTLED = 100_000_000
 """Nanoseconds after which a further change of a file shows in its times."""
 
@@ -145,14 +148,5 @@ def _key(sources: Sequence[Source]) -> tuple[Any, int]:
 
 def _numbers(paths: Iterable[str]) -> array[int]:
     """What changes whenever one of the files does, five numbers each; the last is its ctime."""
-    numbers: list[int] = []
-    for path in paths:
-        found = os.stat(path)
-        numbers += (
-            found.st_dev,
-            found.st_ino,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-        )
-    return array("q", numbers)
+    # No loop of Python's: this is most of what loading takes.
+    return array("q", chain.from_iterable(map(_IDENTITY, map(os.stat, paths))))
