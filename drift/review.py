@@ -61,10 +61,9 @@ class Review:
     @property
     def unreviewed(self) -> list[bytes]:
         """What is new or changed, in the order of the groups."""
-        paths = (entry.path for group in self.groups for entry in group.entries)
-        return [
-            path for path in dict.fromkeys(paths) if self.standings[path].change is not Change.SAME
-        ]
+        entries = (entry for group in self.groups for entry in group.entries)
+        paths = (entry.path for entry in entries if self.standing(entry).change is not Change.SAME)
+        return list(dict.fromkeys(paths))
 
     @property
     def to_persist(self) -> list[bytes]:
@@ -74,6 +73,9 @@ class Review:
             for path, standing in self.standings.items()
             if standing.decision is Decision.PERSIST
         )
+
+    def standing(self, entry: Entry) -> Standing:
+        return self.standings.get(entry.path, Standing(Change.SAME))
 
     def count(self, change: Change) -> int:
         return sum(standing.change is change for standing in self.standings.values())
@@ -116,8 +118,8 @@ def review(
 ) -> Review:
     """Hold what is at stake, with its fingerprints by path, against what was reviewed.
 
-    `expired` are paths that are ignored no longer. `everything` shows what was reviewed and is the same, too, and the `pending` entries: what is
-    declared while its data is on the root alone.
+    `expired` are paths that are ignored no longer. `everything` shows what is the same as well, and
+    the `pending` entries: what is declared while its data is on the root alone.
     """
     standings = {
         path: _standing(now, state.records.get(path), expired=path in expired)
@@ -136,7 +138,6 @@ def review(
     if everything and waiting:
         title = "Declared, not saved yet"
         groups.append(Group("persisted", title, Verdict.KEPT, Severity.LOW, waiting))
-        standings |= {entry.path: Standing(Change.SAME) for entry in waiting}
     anew = state.last is not None and state.last.uuid != uuid
     return Review(tuple(groups), standings, state.last, anew)
 

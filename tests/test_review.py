@@ -204,6 +204,8 @@ def test_everything_adds_what_is_the_same_and_what_waits_to_be_saved():
     assert [one.path for one in told.groups for one in one.entries] == [b"/foo", b"/var/x"]
     assert told.unreviewed == []
     assert fate(told.groups[1].entries[0]) is Fate.KEPT
+    assert told.standing(waiting) == Standing(Change.SAME)
+    assert told.count(Change.SAME) == 1
 
 
 def test_a_decision_to_persist_stands_while_the_content_goes_on():

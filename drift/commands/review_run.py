@@ -90,7 +90,7 @@ class ReviewRun:
         for place, (group, entry) in enumerate(entries, 1):
             if entry.path in self.decided:
                 continue
-            standing = self.review.standings[entry.path]
+            standing = self.review.standing(entry)
             click.echo(f"\n({place}/{len(entries)}) ", nl=False)
             click.echo(paint(review_text.subject(entry, standing, self.width), group.severity))
             click.echo(review_text.reason(entry, standing, self.now, self.width))
@@ -109,7 +109,7 @@ class ReviewRun:
     def _open_entries(self) -> Iterator[tuple[Group, Entry]]:
         for group in self.review.groups:
             for entry in group.entries:
-                if self.review.standings[entry.path].change is not Change.SAME:
+                if self.review.standing(entry).change is not Change.SAME:
                     yield group, entry
 
     def _decide(self, group: Group, entry: Entry) -> bool:

@@ -21,7 +21,7 @@ def render(review: Review, report: Report, store: bytes) -> str:
     scan: dict[str, Any] = scan_object(replace(report, groups=list(review.groups)))
     for group, made in zip(review.groups, scan["groups"], strict=True):
         for entry, said in zip(group.entries, made["entries"], strict=True):
-            standing = review.standings[entry.path]
+            standing = review.standing(entry)
             said["change"] = standing.change
             said["fate"] = fate(entry)
             said["differs"] = standing.differs

@@ -60,7 +60,7 @@ def head(review: Review, now: int) -> str:
 def legend(review: Review) -> str:
     """What the letters mean that are shown."""
     entries = [entry for group in review.groups for entry in group.entries]
-    changes = {review.standings[entry.path].change for entry in entries}
+    changes = {review.standing(entry).change for entry in entries}
     fates = {fate(entry) for entry in entries}
     first = ", ".join(f"{letter} {said}" for letter, said in _CHANGES.items() if letter in changes)
     second = ", ".join(f"{letter} {said}" for letter, said in _FATES.items() if letter in fates)
@@ -156,7 +156,7 @@ def _table(review: Review, now: int, style: Style) -> str:
 
 def _entries(group: Group, review: Review, width: int) -> Iterator[str]:
     for entry in group.entries:
-        standing = review.standings[entry.path]
+        standing = review.standing(entry)
         yield subject(entry, standing, width)
         yield from _wrapped(entry.finding.why, width)
         yield from _changed(standing, width)
