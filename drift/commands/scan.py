@@ -61,7 +61,7 @@ def scan(
     """
     from drift.errors import ExitCode, UsageError
     from drift.output_file import find_place, write_whole
-    from drift.render.scan_text import AT_STAKE
+    from drift.stakes import groups_at_stake
 
     forms = {
         "json": as_json,
@@ -86,10 +86,9 @@ def scan(
         options.write([result])
     else:
         write_whole(place, result if isinstance(result, bytes) else result.encode())
-    at_stake = any(group.verdict in AT_STAKE for group in report.groups)
     if report.skipped:
         code = ExitCode.INCOMPLETE
-    elif exit_code and at_stake:
+    elif exit_code and groups_at_stake(report):
         code = ExitCode.AT_STAKE
     else:
         code = ExitCode.DONE
