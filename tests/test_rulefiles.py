@@ -86,9 +86,7 @@ def test_every_key_of_a_rule_arrives(tmp_path):
             excludes=("/var/lib/xy",),
         ),
         home,
-        Rule(
-            **{name: getattr(home, name) for name in Rule.__slots__} | {"pattern": "~/.config/x*"}
-        ),
+        home._replace(pattern="~/.config/x*"),
     )
 
 

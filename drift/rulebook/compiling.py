@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from drift.rulebook.sources import Source
 
 _DIGEST_BYTES = 16
+_PIECE = 1 << 16
 
 _File = tuple[bytes, int, bool]
 """A file's digest, how many of the rules are its own, and are these all, none that expires?"""
@@ -117,10 +118,19 @@ def _contents(sources: Iterable[Source]) -> Iterator[tuple[RuleFile, bytes | Fau
             continue
         for file in files:
             try:
-                with open(file.path, "rb") as opened:
-                    yield file, opened.read(LARGEST + 1)
+                yield file, _read(file.path)
             except OSError as error:
                 yield file, _unreadable(file.name, error)
+
+
+def _read(path: str) -> bytes:
+    """The whole file, or somewhat more than a rule file may have."""
+    data = b""
+    # In pieces: memory for the largest file would take longer to get than most files to read.
+    with open(path, "rb", buffering=0) as opened:
+        while len(data) <= LARGEST and (piece := opened.read(_PIECE)):
+            data += piece
+    return data
 
 
 def _unreadable(name: str, error: OSError) -> Fault:
