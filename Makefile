@@ -4,8 +4,11 @@
 PYTHON = .venv/bin/python
 # Random histories that the tests play on a real filesystem; CI plays more.
 HISTORIES ?= 20
+# How long each fuzzer runs.
+SECONDS ?= 60
+FUZZ = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=16000
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench fuzz setup clean
 
 demo: ## Build a small NixOS-like machine, show what drift says about it, remove it
 	@sh .ci/setup.sh run
@@ -21,6 +24,13 @@ lint: setup ## Check format, faults and types
 
 bench: setup ## Run the measured comparisons
 	@$(PYTHON) benchmarks/run.py
+
+fuzz: setup ## Let a fuzzer make up Btrfs trees and rule files for SECONDS; finds go to .fuzz
+	@$(PYTHON) -m pip install --quiet atheris
+	@$(PYTHON) tests/fuzz/record.py .fuzz/items .fuzz/rules
+	@$(PYTHON) tests/fuzz/items.py .fuzz/items $(FUZZ) -artifact_prefix=.fuzz/items- & items=$$!; \
+	 $(PYTHON) tests/fuzz/rules.py .fuzz/rules $(FUZZ) -artifact_prefix=.fuzz/rules-; rules=$$?; \
+	 wait $$items && exit $$rules
 
 setup: ## Install what the targets above need
 	@sh .ci/setup.sh dev
