@@ -297,6 +297,11 @@ def test_a_damaged_or_missing_build_is_as_none(built, monkeypatch):
 def test_rules_of_the_nix_store_are_taken_as_built(built, monkeypatch):
     cache, file = built
     monkeypatch.setattr(rule_loading, "_STORE", f"{file.parent.parent}/")
+    # A checkout may be copied there, with what was compiled before its rules changed.
+    file.write_text(other(file.read_text(), "z"))
+    assert reads(monkeypatch, None, file) == (["rules/x.toml"], ["/var/lib/z"])
+    file.write_text(HEAD + RULE)
+    monkeypatch.setattr(rule_loading, "INSTALLED", str(file.parent))
     # Nothing there ever changes, so nothing is looked at.
     text = file.read_text()
     file.write_text("no rules")

@@ -29,12 +29,9 @@ def with_reviewed(book: RuleBook, root: bytes, stores: Iterable[bytes]) -> RuleB
         host = os.path.realpath(join(root, store))
         directory = os.path.join(host, DIRECTORY)
         if _is_ours(os.path.join(host, PRIVATE)) and _is_ours(directory):
-            from pathlib import Path
+            from drift.rulebook import Layer, load
 
-            from drift.rulebook.loading import load_cached
-            from drift.rulebook.rule import Layer
-
-            more = load_cached([(Layer.SYSTEM, Path(os.fsdecode(directory)))], None)
+            more = load([(Layer.SYSTEM, os.fsdecode(directory))])
             book = book.with_rules(more.rules, more.expired)
     return book
 

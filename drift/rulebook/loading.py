@@ -18,7 +18,7 @@ from drift.rulebook.book import RuleBook
 from drift.rulebook.cache import cache_directory, decode, drop_oldest, read_kept, write_cache
 from drift.rulebook.rows import Rows
 from drift.rulebook.rule import EXPIRES, from_row
-from drift.rulebook.sources import RULEBOOK, code_files, rule_paths, shipped_directory
+from drift.rulebook.sources import INSTALLED, RULEBOOK, code_files, rule_paths, shipped_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,8 +111,7 @@ def _is_built(source: Source) -> bool:
 
     What lies in the Nix store stays as one build has left it.
     """
-    path = os.fspath(source[1])
-    return path == shipped_directory() and _in_store(path)
+    return os.fspath(source[1]) == INSTALLED and _in_store(INSTALLED)
 
 
 def _in_store(path: str) -> bool:

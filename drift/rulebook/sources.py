@@ -17,6 +17,8 @@ LARGEST = 1 << 20
 
 RULEBOOK = os.path.dirname(__file__)
 _PACKAGE = os.path.dirname(RULEBOOK)
+INSTALLED = os.path.join(_PACKAGE, "shipped_rules")
+"""Where a build puts the shipped rules; a checkout has none there."""
 
 Source = tuple[Layer, str | os.PathLike[str]]
 
@@ -31,10 +33,8 @@ class RuleFile(NamedTuple):
 
 def shipped_directory() -> str:
     """The rules beside the modules of an installed drift, else those of the checkout."""
-    installed = os.path.join(_PACKAGE, "shipped_rules")
-    return (
-        installed if os.path.isdir(installed) else os.path.join(os.path.dirname(_PACKAGE), "rules")
-    )
+    checkout = os.path.join(os.path.dirname(_PACKAGE), "rules")
+    return INSTALLED if os.path.isdir(INSTALLED) else checkout
 
 
 def code_files() -> list[str]:
