@@ -8,7 +8,7 @@ HISTORIES ?= 20
 SECONDS ?= 60
 FUZZ = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=16000
 
-.PHONY: demo test lint bench fuzz setup clean
+.PHONY: demo test lint bench fuzz docs setup clean
 
 demo: ## Build a small NixOS-like machine, show what drift says about it, remove it
 	@sh .ci/setup.sh run
@@ -24,6 +24,10 @@ lint: setup ## Check format, faults and types
 
 bench: setup ## Run the measured comparisons
 	@$(PYTHON) benchmarks/run.py
+
+docs: ## Write the manual pages and the shell completions below dist/share
+	@sh .ci/setup.sh run
+	@$(PYTHON) -m drift.manual dist
 
 fuzz: setup ## Let a fuzzer make up Btrfs trees and rule files for SECONDS; finds go to .fuzz
 	@$(PYTHON) -m pip install --quiet atheris

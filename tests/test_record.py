@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from btrfs_lab import Lab
 from hypothesis import given
 from hypothesis import strategies as st
 from machine_lab import Machine
+from terminal import Terminal
 
 from drift.draft import decide, draft, rules_of
 from drift.locate import locate
@@ -359,41 +359,16 @@ def test_it_runs_as_who_called_sudo_or_as_the_user_given(machine):
     )
 
 
-def on_a_terminal(machine, command, *options):
-    """A running `drift record` with a terminal of its own, and a function that reads it."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(PROJECT)
-        line = command_line(machine, options, command)
-        os.execve(line[0], line, environment())
-    return pid, terminal
-
-
-def read_until(terminal, wanted, seconds=30):
-    text = b""
-    end = time.monotonic() + seconds
-    while wanted not in text and time.monotonic() < end:
-        try:
-            text += os.read(terminal, 4096)
-        except OSError:
-            break
-    assert wanted in text, text
-    return at_once(text.decode().replace("\r\n", "\n"))
-
-
 @pytest.mark.btrfs
 def test_ctrl_c_ends_the_command_and_not_the_recording(machine):
     file = machine.live + "/etc/foo.conf"
-    pid, terminal = on_a_terminal(
-        machine, f"test -t 0 && test -t 1 && echo on > {file}; echo ready; exec sleep 60"
-    )
-    try:
-        read_until(terminal, b"ready")
-        os.write(terminal, b"\x03")
-        text = read_until(terminal, b"rules.d/.\r\n")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    finally:
-        os.close(terminal)
+    command = f"test -t 0 && test -t 1 && echo on > {file}; echo ready; exec sleep 60"
+    options = ("record", "--live", machine.live, "--", "sh", "-c", command)
+    with Terminal(*options, environ={"XDG_CONFIG_HOME": "/nonexistent"}) as terminal:
+        terminal.until("ready\n")
+        terminal.type("\x03")
+        text = at_once(terminal.end())
+    assert terminal.code == 0
     assert "sh was ended by SIGINT at once.\n" in text
     # On a terminal the command has stdout as well, and all comes in order.
     report, _, rest = text.partition('\n\nservice = "sh"\n')

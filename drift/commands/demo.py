@@ -5,17 +5,18 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Example:
+  drift demo
+"""
+)
 @click.pass_context
 def demo(context: click.Context) -> None:
     """Show drift at work on a small NixOS-like machine, made for it and removed.
 
     As root the machine is a Btrfs filesystem in memory, mounted where nobody else sees it;
     otherwise it is two plain directories.
-
-    \b
-    Example:
-      drift demo
     """
     from drift.demo import FAREWELL, machine, run_tour
 
