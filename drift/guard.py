@@ -5,18 +5,20 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from drift.model import Kind, Severity, Verdict
+from drift.model import Severity, Verdict
 from drift.names import printable
 from drift.render.scan_text import brief
 from drift.stakes import groups_at_stake, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from drift.model import Entry
+    from drift.model import Kind
     from drift.pipeline import Scan
 
+    # The service and the severity that the rules give a path.
+    RuleOf = Callable[[bytes, Kind], tuple[str, Severity] | None]
     # Takes the reason; tells whether the lock is still held.
     Hold = Callable[[str], AbstractContextManager[Callable[[], bool]]]
 
@@ -24,14 +26,11 @@ if TYPE_CHECKING:
 NAMED = 4
 
 
-def reason(
-    found: Scan, threshold: Severity, rule_of: Callable[[bytes, Kind], tuple[str, Severity] | None]
-) -> str:
+def reason(found: Scan, threshold: Severity, rule_of: RuleOf) -> str:
     """Why a reboot is to wait, in a line; empty where nothing of this severity would be lost.
 
     What counts is known to be worth keeping, and at least as severe as `threshold`. What is
-    declared and lies in no store yet counts as the rules say, which `rule_of` asks for the service
-    and severity of a path.
+    declared and lies in no store yet counts as the rules say.
     """
     lost = [
         group.service
@@ -40,11 +39,8 @@ def reason(
         if entry.finding.verdict is Verdict.PERSIST and _counts(entry.finding.severity, threshold)
     ]
     told = [brief(found.report).strip().rstrip(".") + f": {_named(lost)}"] if lost else []
-    waiting = [
-        service
-        for service, severity in _rules(found.pending, rule_of)
-        if _counts(severity, threshold)
-    ]
+    rules = (rule_of(entry.path, entry.kind) for entry in found.pending)
+    waiting = [rule[0] for rule in rules if rule is not None and _counts(rule[1], threshold)]
     if waiting:
         told.append(f"declared, and not copied to the store yet: {_named(waiting)}")
     return "; ".join(told)
@@ -77,13 +73,6 @@ def stand_guard(look: Callable[[], str], hold: Hold, wait: Callable[[], bool]) -
 def _counts(severity: Severity, threshold: Severity) -> bool:
     order = list(Severity)
     return order.index(severity) <= order.index(threshold)
-
-
-def _rules(
-    pending: Iterable[Entry], rule_of: Callable[[bytes, Kind], tuple[str, Severity] | None]
-) -> list[tuple[str, Severity]]:
-    found = (rule_of(entry.path, entry.kind) for entry in pending)
-    return [rule for rule in found if rule is not None]
 
 
 def _named(services: Sequence[str]) -> str:
