@@ -2,7 +2,6 @@
   lib,
   stdenv,
   btrfs-progs,
-  installShellFiles,
   python3Packages,
   util-linux,
   versionCheckHook,
@@ -49,8 +48,6 @@ python3Packages.buildPythonApplication {
     "tree-sitter-toml"
   ];
 
-  nativeBuildInputs = [ installShellFiles ];
-
   nativeCheckInputs = [ versionCheckHook ];
 
   pythonImportsCheck = [ "drift" ];
@@ -66,11 +63,9 @@ python3Packages.buildPythonApplication {
     ])
   ];
 
+  # Manual pages and completions.
   postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
-    installShellCompletion --cmd drift \
-      --bash <(_DRIFT_COMPLETE=bash_source $out/bin/drift) \
-      --fish <(_DRIFT_COMPLETE=fish_source $out/bin/drift) \
-      --zsh <(_DRIFT_COMPLETE=zsh_source $out/bin/drift)
+    ${python3Packages.python.interpreter} -m drift.manual $out
   '';
 
   meta = {

@@ -115,7 +115,6 @@ def package():
         a // {{
           dependencies = {names} a.dependencies;
           build-system = {names} a.build-system;
-          nativeBuildInputs = {names} a.nativeBuildInputs;
           nativeCheckInputs = {names} a.nativeCheckInputs;
         }}"""
     )
@@ -157,6 +156,17 @@ class TestPackage:
         (wheel,) = tree.glob("*.whl")
         with zipfile.ZipFile(wheel) as opened:
             assert {"drift/cli.py", "drift/shipped_rules/openssh.toml"} <= set(opened.namelist())
+
+    def test_it_has_manual_pages_and_completions(self, package, tmp_path):
+        subprocess.run(
+            ["sh", "-eu", "-c", package["postInstall"].replace("python3", sys.executable)],
+            cwd=PROJECT,
+            env={**os.environ, "out": str(tmp_path)},
+            check=True,
+            capture_output=True,
+        )
+        assert (tmp_path / "share" / "man" / "man1" / "drift-scan.1").stat().st_size
+        assert (tmp_path / "share" / "bash-completion" / "completions" / "drift").stat().st_size
 
 
 class TestFlake:

@@ -28,7 +28,6 @@ let
       "btrfs-progs"
       "coreutils"
       "gnumake"
-      "installShellFiles"
       "ncdu"
       "nix"
       "ruff"
@@ -61,6 +60,7 @@ let
             "tree-sitter-nix"
             "tree-sitter-toml"
           ];
+          python.interpreter = "python3";
           buildPythonApplication = built;
         };
       callPackage =
