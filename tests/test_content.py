@@ -1,7 +1,9 @@
 """Are the bytes of two files equal: read, compared and never guessed."""
 
 import errno
+import functools
 import os
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from drift.diff.content import (
     digest,
     open_below,
     open_file,
+    same_bytes,
 )
 from drift.diff.stream import Pending
 from drift.model import Change, Kind, Status
@@ -59,6 +62,42 @@ def pairs(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
     for top in made.tops:
         os.close(top)
+
+
+PIECES = st.lists(
+    st.tuples(st.integers(0, 40), st.sampled_from([b"", b"\0", b"x", b"y"])), max_size=6
+)
+
+
+@settings(max_examples=60)
+@given(PIECES, PIECES)
+def test_holes_are_zeros_wherever_they_are(tmp_path_factory, left, right):
+    directory = tmp_path_factory.mktemp("holes")
+    size = 41 * SMALL
+    contents = []
+    for name, pieces in (("left", left), ("right", right)):
+        with open(directory / name, "wb") as file:
+            file.truncate(size)
+            for place, content in pieces:
+                os.pwrite(file.fileno(), content * 5000, place * SMALL)
+        contents.append((directory / name).read_bytes())
+    files = [functools.partial(open_file, bytes(directory / name)) for name in ("left", "right")]
+    assert same_bytes(*files, size) == (contents[0] == contents[1])
+
+
+def test_what_both_have_holes_for_is_not_read(tmp_path):
+    files = []
+    for name in ("left", "right"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(1 << 42)
+            os.pwrite(file.fileno(), b"end", 1 << 41)
+        files.append(functools.partial(open_file, bytes(tmp_path / name)))
+    started = time.monotonic()
+    assert same_bytes(*files, 1 << 42)
+    with open(tmp_path / "right", "r+b") as file:
+        os.pwrite(file.fileno(), b"x", 1 << 40)
+    assert not same_bytes(*files, 1 << 42)
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("size", SIZES)
