@@ -13,10 +13,10 @@ Example:
 )
 @click.pass_context
 def demo(context: click.Context) -> None:
-    """Show drift at work on a small NixOS-like machine, made for it and removed.
+    """Show drift at work on a small machine, made for the tour.
 
-    As root the machine is a Btrfs filesystem in memory, mounted where nobody else sees it;
-    otherwise it is two plain directories.
+    The machine looks like NixOS and is removed at the end. As root it is a Btrfs filesystem in
+    memory, mounted where nobody else sees it; otherwise it is two plain directories.
     """
     from drift.demo import FAREWELL, machine, run_tour
 

@@ -38,9 +38,9 @@ def diff(
     nul: bool,
     quiet: bool,
 ) -> None:
-    """List every difference between the live root and the blank, one a line.
+    """List every difference from the blank, one a line.
 
-    A added, D deleted, M modified, T another type, P other owner, mode or xattrs, R renamed.
+    Nothing is judged or left out. The letter in front tells what differs: A added, D deleted, M modified, T another type, P other owner, mode or xattrs, R renamed.
     """
     from drift.compare import differences, listed
     from drift.errors import ExitCode, UsageError

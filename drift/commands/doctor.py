@@ -34,7 +34,7 @@ def doctor(
     color: str,
     quiet: bool,
 ) -> None:
-    """Check the layout: root, blank, persistent storage and declared entries.
+    """Check whether root, blank and persistent storage are sound.
 
     Each check is one line: ok, warn or fail, the reason, and the cure. With --quiet, only what is
     not ok. The exit code is 1 if a check fails.

@@ -59,9 +59,9 @@ def lost(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what the last boot took away: the newest earlier root against the live one.
+    """Show what the last boot took away.
 
-    With --restore, copy the given PATHs from there into persistent storage, verified, as drift
+    It compares the newest earlier root, where those are kept, with the live one. With --restore, copy the given PATHs from there into persistent storage, verified, as drift
     save does. The live root itself is not written to.
     """
     from drift import lost as earlier

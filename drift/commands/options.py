@@ -57,7 +57,7 @@ def roots(command: Command) -> Command:
             type=click.Choice(["auto", "generation", "metadata", "walk"]),
             default="auto",
             show_default=True,
-            help="How to compare.",
+            help="How to compare; auto takes the fastest way that is exact.",
         ),
         click.option(
             "--blank",
@@ -89,7 +89,7 @@ def rules(command: Command) -> Command:
         multiple=True,
         type=click.Path(path_type=str),
         metavar="DIR|FILE",
-        help="Rules on top of the shipped, the system's and the user's; repeatable.",
+        help="More rules, over the shipped, the system's and your own; repeatable.",
     )(command)
 
 

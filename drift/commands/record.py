@@ -61,9 +61,12 @@ def record(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run COMMAND, list what was written meanwhile, and print the rules it would need.
+    """Run COMMAND and learn where it keeps its state.
 
-    drift reads the file names and times of every mounted Btrfs subvolume before COMMAND and
+    drift lists what was written meanwhile and what decides about it already, and prints the rules
+    that the rest would need.
+
+    For that it reads the file names and times of every mounted Btrfs subvolume before COMMAND and
     after it. What other programs write in between is listed as well. A service goes on after
     COMMAND has started it: wait for it, as in the example.
 

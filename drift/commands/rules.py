@@ -39,7 +39,7 @@ Examples:
 @_json_option
 @options.rules
 def list_rules(as_json: bool, rule_paths: tuple[str, ...]) -> None:
-    """List the services and programs that rules know, with the number of their rules."""
+    """List the services and programs that have rules, and how many."""
     from tabulate import tabulate
 
     from drift.names import printable
@@ -73,7 +73,7 @@ Examples:
 @_json_option
 @options.rules
 def show(name: str, as_json: bool, rule_paths: tuple[str, ...]) -> None:
-    """Show the rules of the service or program NAME, or of the rule file NAME.toml."""
+    """Show the rules of the service, program or rule file NAME."""
     from drift.errors import UsageError
     from drift.names import printable
 

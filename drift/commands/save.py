@@ -45,9 +45,9 @@ def save(
     yes: bool,
     quiet: bool,
 ) -> None:
-    """Copy what drift suggests, or just the given PATHs, into persistent storage.
+    """Copy what would be lost into persistent storage.
 
-    Each entry is copied from a snapshot of the live root, verified, and then put in its place:
+    That is what drift suggest names, or just the given PATHs. Each entry is copied from a snapshot of the live root, verified, and then put in its place:
     it is there whole or not at all. What is different in the store is left alone.
     """
     from drift.commands.copy_run import tidy

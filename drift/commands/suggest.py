@@ -74,9 +74,9 @@ def suggest(
     color: str,
     quiet: bool,
 ) -> None:
-    """Suggest what to add to environment.persistence, with the reason for each.
+    """Suggest what to add to environment.persistence.
 
-    What was not recognised is printed as comments, for you to decide. The result goes to stdout,
+    Each entry comes with its reason. What was not recognised is printed as comments, for you to decide. The result goes to stdout,
     advice and next steps go to stderr.
     """
     from drift.errors import ExitCode, UsageError

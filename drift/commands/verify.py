@@ -35,9 +35,9 @@ def verify(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Compare what drift save saved with the live system, before or after the reboot.
+    """Check that everything that was saved is in place.
 
-    Each entry has to be in place, mounted or linked from persistent storage, with the content,
+    It can be run before the reboot and after it. Each entry has to be in place, mounted or linked from persistent storage, with the content,
     owner and mode that were saved. Exits with 1 if something is missing.
     """
     from drift.errors import ExitCode
