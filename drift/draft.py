@@ -143,9 +143,7 @@ class _Anchors:
             for change, _ in written
             if change.kind in _DIRECTORIES and change.status in (Status.ADDED, Status.RENAMED)
         }
-        self._above: dict[bytes, None] = {
-            above: None for change, _ in written for above in ancestors(change.path)
-        }
+        self._above = {above for change, _ in written for above in ancestors(change.path)}
 
     def of(self, change: Change) -> tuple[bytes, RuleKind] | None:
         """The path, and how it is to be matched; None for a directory that says nothing itself."""
