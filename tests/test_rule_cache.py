@@ -116,6 +116,19 @@ def test_another_drifts_reading_is_not_used(kept, monkeypatch, tmp_path):
     assert reads(monkeypatch, cache, file) == UNTRUSTED
 
 
+def test_another_build_in_the_nix_store_reads_anew(kept, monkeypatch, tmp_path):
+    cache, file = kept
+    for build in ("one", "two"):
+        # Nobody looks at modules in the store, so the place itself has to tell.
+        module = write(tmp_path / build / "reading.py", build)
+        monkeypatch.setattr(rule_loading, "RULEBOOK", f"/nix/store/{build}")
+        monkeypatch.setattr(
+            "drift.rulebook.compiling.code_files", lambda module=module: [str(module)]
+        )
+        assert reads(monkeypatch, cache, file) == UNTRUSTED
+        assert reads(monkeypatch, cache, file) == ([], ["/var/lib/x"])
+
+
 def test_what_expires_is_asked_anew_each_day(kept, monkeypatch):
     cache, file = kept
     write(file, HEAD + RULE + 'expires = "2030-01-01"\n' + other(RULE, "y"))

@@ -130,8 +130,9 @@ def _key(sources: Sequence[Source]) -> tuple[Any, int]:
     compared before every scan, for thousands of files.
     """
     try:
+        # Whatever is never looked at lies in the store, where another build has another path.
         code = () if _in_store(RULEBOOK) else code_files()
-        key: list[Any] = [_numbers(code).tobytes()]
+        key: list[Any] = [os.path.realpath(RULEBOOK), _numbers(code).tobytes()]
         youngest = 0
         for layer, path in sources:
             given = os.fspath(path)
