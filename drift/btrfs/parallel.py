@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import LAST_FREE_OBJECTID
-from drift.btrfs.trees import Columns, add_folders, highest_inode, read_columns
+from drift.btrfs.trees import MOST_INODES, Columns, add_folders, highest_inode, read_columns
 from drift.errors import DriftError
 
 if TYPE_CHECKING:
@@ -47,23 +47,24 @@ def read_tree(
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
     columns = Columns()
+    highest = highest_inode(search, tree)
+    jump = highest < MOST_INODES
     reached = read_columns(
-        search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE
+        search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE, jump=jump
     )
     sifted = [_sifted(search, sift, columns)]
     if reached is None:
         return columns, sifted
     if processes is None:
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
-    highest = highest_inode(search, tree)
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
         rest = Columns()
-        read_columns(search, tree, since, first=reached, into=rest, progress=progress)
+        read_columns(search, tree, since, first=reached, into=rest, progress=progress, jump=jump)
         sifted.append(_sifted(search, sift, rest))
         _append(columns, rest)
         return columns, sifted
-    work = _Work(tree, since, sift, pieces)
+    work = _Work(tree, since, sift, pieces, jump)
     found = _share(search, work, processes, len(columns.names), progress)
     for index in range(len(pieces)):
         piece, result = found.pop(index)
@@ -79,6 +80,7 @@ class _Work(NamedTuple):
     since: int
     sift: Sift | None
     pieces: list[tuple[int, int]]
+    jump: bool
 
     def read(
         self, search: Search, index: int, progress: Callable[[int], None] | None = None
@@ -86,7 +88,14 @@ class _Work(NamedTuple):
         first, last = self.pieces[index]
         piece = Columns()
         read_columns(
-            search, self.tree, self.since, first=first, last=last, into=piece, progress=progress
+            search,
+            self.tree,
+            self.since,
+            first=first,
+            last=last,
+            into=piece,
+            progress=progress,
+            jump=self.jump,
         )
         return piece, _sifted(search, self.sift, piece)
 

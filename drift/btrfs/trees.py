@@ -57,6 +57,15 @@ INODE_ITEM_SIZE = 160
 # Inodes that lie closer than this are read in one search instead of one each.
 NEARBY = 8
 
+# Where a header has the offset 0, the type INODE_ITEM and the length of its item. Among the DIR_ITEM
+# and DIR_INDEX items of a directory these bytes begin a true header and nothing else, as long as no
+# number in them (of inodes, trees and transactions, of which there was never that many) takes more
+# than four of its eight bytes: each 1 but a type's has a byte that is not zero too close before it
+# or behind it, and names hold no zeros at all.
+INODE_HEADER = Struct("<QIB").pack(0, INODE_ITEM, INODE_ITEM_SIZE)
+INODE_HEADER_OFFSET = 16
+MOST_INODES = 2**32
+
 # One item of a known inode: type, offset, payload.
 Item = tuple[int, int, bytes]
 
@@ -181,12 +190,14 @@ def read_columns(
     into: Columns,
     progress: Callable[[int], None] | None = None,
     buffers: int | None = None,
+    jump: bool = False,
 ) -> int | None:
     """Read the inodes from `first` to `last` of `tree` that were written at generation `since` or later.
 
     With `since` 0 that is all of them, and all count as new; else an inode is new when it was made
     after `since`. `progress` is called with the number of rows now and then. After so many
-    `buffers`, reading stops before an inode, whose number is returned; at the end None is.
+    `buffers`, reading stops before an inode, whose number is returned; at the end None is. `jump`
+    says that all inode numbers are below MOST_INODES, so that INODE_HEADER can be searched for.
     """
     columns = into
     key: Key = (first, 0, 0)
@@ -204,12 +215,14 @@ def read_columns(
     held: list[Item] | None = None
     older = 0
     resume: int | None = None
+    limit = search.START + search.size
     generation = size = form = second = nanosecond = 0
     owner = b""
     folder: list[Any] = []
     folder_of: int | None = None
     while search.fetch(tree, key, end, min_transid=since):
         position = before = search.START
+        may_jump = jump
         kind, length = type_and_length(buffer, position + 24)
         while kind:
             if kind == INODE_ITEM:
@@ -316,15 +329,18 @@ def read_columns(
                     if kind != DIR_ITEM:
                         held.append((kind, offset, buffer[start:position]))
                     kind, length = type_and_length(buffer, position + 24)
-            elif current is None:
-                while kind > INODE_ITEM:
-                    before = position
-                    position += HEADER_SIZE + length
-                    kind, length = type_and_length(buffer, position + 24)
-            elif form == SYMLINK_BITS:
+            elif current is not None and form == SYMLINK_BITS:
                 continue
             else:
-                while kind > INODE_EXTREF:
+                wanted = INODE_ITEM if current is None else INODE_EXTREF
+                while kind > wanted:
+                    if kind == DIR_ITEM and may_jump:
+                        found = buffer.find(INODE_HEADER, position, limit)
+                        if found >= 0:
+                            position = found - INODE_HEADER_OFFSET
+                            kind, length = type_and_length(buffer, position + 24)
+                            break
+                        may_jump = False
                     before = position
                     position += HEADER_SIZE + length
                     kind, length = type_and_length(buffer, position + 24)
