@@ -29,7 +29,14 @@ WIDTH = 100
 NARROWEST = 60
 
 
-class BytesPath(click.ParamType[bytes]):
+# Its type has a parameter for type checkers only: click before 8.4 knows none.
+if TYPE_CHECKING:
+    _BytesParameter = click.ParamType[bytes]
+else:
+    _BytesParameter = click.ParamType
+
+
+class BytesPath(_BytesParameter):
     """A path as the kernel knows it: bytes."""
 
     name = "path"

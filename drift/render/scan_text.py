@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.model import Kind, Lineage, Status, Verdict
+from drift.model import Kind, Lineage, Severity, Status, Verdict
 from drift.names import printable, shown
 from drift.persistence import Declared
 from drift.render.text import age, cut, plural, size
+from drift.stakes import AT_STAKE, counted, groups_at_stake, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from drift.model import Entry, Group, Kept, Report, Root
-
-AT_STAKE = (Verdict.PERSIST, Verdict.REVIEW)
 
 # Bind mounts of one store are many and alike: up to this many are listed without -v.
 BIND_MOUNTS = 6
@@ -85,7 +84,7 @@ def _named(root: Root) -> str:
 
 
 def _at_stake(report: Report, now: int, style: Style) -> list[str]:
-    groups = [group for group in report.groups if group.verdict in AT_STAKE]
+    groups = groups_at_stake(report)
     if not groups:
         return ["Nothing would be lost at the next reboot."]
     number, critical = _stakes(report)
@@ -96,13 +95,8 @@ def _at_stake(report: Report, now: int, style: Style) -> list[str]:
 
 
 def _stakes(report: Report) -> tuple[int, int]:
-    groups = [group for group in report.groups if group.verdict in AT_STAKE]
-    entries = [entry for group in groups for entry in _listed(group)]
-    critical = sum(
-        entry.finding.severity == "critical" and entry.finding.verdict is Verdict.PERSIST
-        for entry in entries
-    )
-    return len(entries), critical
+    counts = counted(report)
+    return sum(counts.values()), counts[Verdict.PERSIST, Severity.CRITICAL]
 
 
 def _things(number: int) -> str:
@@ -147,7 +141,7 @@ def _reasons(group: Group, width: int) -> Iterator[str]:
     import textwrap
 
     by_reason: dict[str, list[Entry]] = {}
-    for entry in sorted(_listed(group), key=lambda entry: entry.path.split(b"/")):
+    for entry in sorted(listed(group), key=lambda entry: entry.path.split(b"/")):
         by_reason.setdefault(entry.finding.why, []).append(entry)
     for why, entries in by_reason.items():
         for entry in entries:
@@ -159,25 +153,6 @@ def _reasons(group: Group, width: int) -> Iterator[str]:
             subsequent_indent="      ",
             break_on_hyphens=False,
         )
-
-
-def _listed(group: Group) -> list[Entry]:
-    """The entries without directories that hold nothing but other entries."""
-    directories = {
-        entry.path for entry in group.entries if not entry.files and _is_directory(entry)
-    }
-    above = set()
-    for entry in group.entries:
-        directory = entry.path.rpartition(b"/")[0]
-        while directory:
-            if directory in directories:
-                above.add(directory)
-            directory = directory.rpartition(b"/")[0]
-    return [
-        entry
-        for entry in group.entries
-        if entry.path not in above or entry.status is Status.PROPERTIES
-    ]
 
 
 def _is_directory(entry: Entry) -> bool:
