@@ -68,7 +68,11 @@ missing() {
     fi
     has mkfs.btrfs || echo btrfs
     { has losetup && has mount && has unshare; } || echo mount
-    if [ "$mode" = dev ]; then has nix-instantiate || echo nix; fi
+    if [ "$mode" = dev ]; then
+        has nix-instantiate || echo nix
+        has ncdu || echo ncdu
+        has systemd-analyze || echo systemd
+    fi
 }
 
 # What the package manager calls a need.
@@ -100,6 +104,8 @@ packages() {
     *:compiler) echo gcc ;;
     *:library) echo libbtrfsutil ;;
     *:btrfs) echo btrfs-progs ;;
+    *:ncdu) echo ncdu ;;
+    *:systemd) echo systemd ;;
     *:mount) echo util-linux ;;
     *:nix) echo nix ;;
     esac
