@@ -32,7 +32,8 @@ PROJECT = Path(__file__).parents[1]
 ENGINES = ("auto", "metadata", "walk")
 # Of the same size in both trees and written anew, so that only reading tells whether it changed.
 CONTENT = b"/etc/ssh/ssh_host_ed25519_key"
-NODE = 16384
+NODE = 4096
+MADE = ("-m", "single", "--nodesize", str(NODE))
 
 pytestmark = pytest.mark.btrfs
 
@@ -49,7 +50,7 @@ class Fragile:
         self.contents = {"root-blank": b"blank" + same, "root": b"root." + same}
         blank = lab.create("root-blank")
         write(blank + CONTENT, self.contents["root-blank"])
-        for number in range(800):
+        for number in range(200):
             write(blank + b"/etc/old-%03d" % number, b"%d" % number * 40)
         write(blank + b"/gone", b"")
         os.mkdir(blank + b"/persist")
@@ -59,7 +60,7 @@ class Fragile:
         write(self.live + b"/etc/new", b"new")
         write(self.live + b"/var/lib/state/new", b"state")
         os.unlink(self.live + b"/gone")
-        for number in range(0, 800, 10):
+        for number in range(0, 200, 10):
             os.chmod(self.live + b"/etc/old-%03d" % number, 0o600)
         lab.create("persist")
         self.store = lab.mount_subvolume("persist", self.live + b"/persist")
@@ -76,6 +77,12 @@ class Fragile:
         at = self.image().find(content[:4096])
         assert at > 0
         return [(at, len(content))]
+
+    def drop_from_memory(self, name: str) -> None:
+        """Have a subvolume's file read from the disk once more."""
+        fd = os.open(self.lab.path(name) + CONTENT, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
 
     def leaves(self, name: str) -> list[Range]:
         """Where the leaves of a subvolume's own tree lie, present and past."""
@@ -96,7 +103,7 @@ class Fragile:
     def image(self) -> bytes:
         # The filesystem lies at its beginning.
         with open(self.lab.directory + b"/image", "rb") as image:
-            return image.read(100 << 20)
+            return image.read(64 << 20)
 
     def drift(self, *arguments: str, **how: Any) -> Outcome:
         with self.running(*arguments, **how) as run:
@@ -165,7 +172,7 @@ def fragile() -> Iterator[Fragile]:
     if why := fault_disk.missing():
         # In CI nothing may be skipped.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-    with FaultDisk() as disk, btrfs_lab.Lab("-m", "single", through=disk, size=256 << 20) as lab:
+    with FaultDisk() as disk, btrfs_lab.Lab(*MADE, through=disk, size=256 << 20) as lab:
         yield Fragile(lab, disk)
 
 
@@ -280,7 +287,7 @@ def test_a_scan_whose_live_root_is_unmounted_midway(fragile: Fragile, engine: st
     command = ("scan", "--engine", engine, "--json")
     with fragile.running(*command) as run:
         before = scan()
-    fragile.lab.remount()
+    fragile.drop_from_memory("root")
     fragile.disk.hold(fragile.content())
     with fragile.running(*command) as run:
         fragile.disk.held()
@@ -358,10 +365,11 @@ class TestSaving:
 
     def test_a_store_that_is_full(self, fragile: Fragile) -> None:
         fragile.lab.btrfs("quota", "enable", fragile.lab.top)
-        fragile.lab.btrfs("qgroup", "limit", "128K", fragile.lab.path("persist"))
+        fragile.lab.btrfs("qgroup", "limit", "4K", fragile.lab.path("persist"))
         code, out, error = fragile.drift("save", "--yes")
         assert (code, error) == (3, REFUSED + "disk quota exceeded\n" + REFUSED_HINT)
         assert "copied" not in out
+        assert saved(fragile) == []
 
     def test_a_read_only_filesystem(self, fragile: Fragile) -> None:
         lab = fragile.lab
