@@ -243,9 +243,7 @@ def _is_abandoned(directory: str) -> bool:
 def _remove_lab(directory: str) -> None:
     with open("/proc/self/mountinfo") as mounts:
         points = [line.split()[4] for line in mounts]
-    devices = _run(
-        "losetup", "--noheadings", "--output", "NAME", "-j", directory + "/image"
-    ).split()
+    devices = _run("losetup", "--noheadings", "--output", "NAME", "-j", directory + "/image")
     for point in reversed(points):
         if point.startswith(directory + "/"):
             _run_quietly("umount", "--lazy", point)
