@@ -23,6 +23,7 @@ from drift.btrfs.items import (
     INODE_EXTREF,
     INODE_ITEM,
     INODE_REF,
+    INODE_REF_HEAD,
     LAST_FREE_OBJECTID,
     XATTR_ITEM,
     Link,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 WIDE = Struct("<8xQ16x QQQ20x12s80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
+# A header (objectid, offset, type, len) with the head of an INODE_REF, of which the name's length.
+REF_IN_ANSWER = Struct("<8xQQII8xH")
 # uid, gid and mode, and mtime, as the columns keep them.
 OWNER = Struct("<III")
 # Where the four bits of the mode that name the type lie in OWNER's bytes.
@@ -379,17 +382,16 @@ def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
 
 def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterator[tuple[int, Link]]:
     """Yield (directory, its one link) for each of `directories` that exists in `tree`."""
+    fetch, unpack, buffer = search.fetch, REF_IN_ANSWER.unpack_from, search.buffer
     for directory in directories:
         first, last = (directory, INODE_REF, 0), (directory, INODE_REF, ANY)
-        if not search.fetch(tree, first, last, items=1, zeroed=False):
-            continue
-        _, objectid, parent, kind, length = HEADER.unpack_from(search.buffer, search.START)
-        if (objectid, kind) != (directory, INODE_REF):
-            continue
-        start = search.START + HEADER_SIZE
-        yield from (
-            (directory, link) for link in inode_refs(parent, search.buffer[start : start + length])
-        )
+        if fetch(tree, first, last, items=1, zeroed=False):
+            objectid, parent, kind, length, name_length = unpack(buffer, search.START)
+            if length != INODE_REF_HEAD.size + name_length:
+                raise MalformedItemError(f"the ref of directory {directory} has {length} bytes")
+            if objectid == directory and kind == INODE_REF:
+                start = search.START + REF_IN_ANSWER.size
+                yield directory, Link(parent, buffer[start : start + name_length])
 
 
 def read_inodes(
