@@ -240,3 +240,22 @@ def test_a_blank_taken_inside_of_live_is_in_live_only(pair: Pair) -> None:
         ("A", b"/snapshots/blank"),
         ("A", b"/snapshots/blank/snapshots"),
     ]
+
+
+def test_a_directory_in_common_below_one_that_was_made_again_is_told_in_order(pair: Pair) -> None:
+    """What it holds comes between the entries of the one above."""
+    blank = pair.blank()
+    os.makedirs(blank + b"/var/lib")
+    for name in (b"/var/a", b"/var/lib/file", b"/var/z"):
+        write(blank + name, b"1")
+    live = pair.live()
+    os.rename(live + b"/var", live + b"/old")
+    os.mkdir(live + b"/var")
+    for name in (b"a", b"lib", b"z"):
+        os.rename(live + b"/old/" + name, live + b"/var/" + name)
+    os.rmdir(live + b"/old")
+    for name in (b"/var/a", b"/var/lib/file", b"/var/z"):
+        write(live + name, b"2")
+    rows = [("M", b"/var/a"), ("M", b"/var/lib/file"), ("M", b"/var/z")]
+    assert pair.said() == rows
+    assert pair.said("blank", "live") == rows

@@ -33,7 +33,8 @@ generation comparison is a comparison of all metadata (engine `metadata`).
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from drift.diff.common import Apart, Common
@@ -42,7 +43,7 @@ from drift.diff.equality import same_content, same_properties
 from drift.diff.moves import Moves
 from drift.diff.one_sided import OneSided
 from drift.diff.sight import Place, Seen, change_of, entries_of, see, see_root, seen_of
-from drift.diff.stream import Pending
+from drift.diff.stream import Block, Pending
 from drift.diff.trees import ROOT, Tree
 from drift.model import Change, Kind, Status
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from drift.btrfs.items import DirEntry, Link
     from drift.btrfs.trees import Node
     from drift.diff.descend import Event
-    from drift.diff.stream import Block, Subtree
+    from drift.diff.stream import Subtree
     from drift.diff.touched import Unequal
     from drift.diff.trees import Side
 
@@ -165,7 +166,8 @@ class Comparison:
         # The order of components: no name holds a zero, and none sorts below it.
         spots.sort()
         looked: dict[int, tuple[Apart, dict[bytes, Seen], dict[bytes, Seen]]] = {}
-        for _, path, directory, name in spots:
+
+        def look(path: bytes, directory: int, name: bytes) -> Iterator[Event]:
             child = path + b"/" + name
             inside = names[directory]
             inode = inside.pop(name)
@@ -180,6 +182,31 @@ class Comparison:
                 yield from self._same_inode(child, inode)
             if not inside:
                 looked.pop(directory, None)
+
+        def look_at_all(first: int, end: int) -> Iterator[Event]:
+            while first < end:
+                key, path, directory, name = spots[first]
+                inode = names[directory][name]
+                events = look(path, directory, name)
+                first += 1
+                if (
+                    first < end
+                    and spots[first][0].startswith(key + b"\0")
+                    and (inode is None or common[inode] is None)
+                ):
+                    # Below a directory that is not in common lie others that are.
+                    last = bisect_left(spots, (key + b"\1",), first, end)
+                    here = path + b"/" + name, Place(self._live.tree, directory)
+                    yield from merge(
+                        flattened(Descend(events, *here), self._vanished),
+                        flattened(Descend(look_at_all(first, last), *here), self._vanished),
+                        key=_by_components,
+                    )
+                    first = last
+                else:
+                    yield from events
+
+        yield from look_at_all(0, len(spots))
 
     def _names(
         self, common: Common, blank: Side, unequal: Unequal
@@ -360,6 +387,14 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     if left is None or right is None:
         return () if (node := left or right) is None else node.links
     return left.links if left.links == right.links else (*left.links, *right.links)
+
+
+def _by_components(event: Change | Block | Subtree | Pending) -> bytes:
+    if isinstance(event, Block):
+        path = event.directory + event.names[0]
+    else:
+        path = event.if_different.path if isinstance(event, Pending) else event.path
+    return path.replace(b"/", b"\0")
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
