@@ -107,6 +107,8 @@ class Judge:
         self._places = {b"": Place(start, None, None, None, b"" in self._known_parents)}
         self._start = self._places[b""]
         self._new: dict[bytes, Finding] = {}
+        # The directories that `whole` said yes to.
+        self._wholes: set[bytes] = set()
         self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
         self._hidden: dict[bytes, _HiddenSum] = {}
         self.counts = {"changed": 0, **{verdict.value: 0 for verdict in Verdict}}
@@ -132,11 +134,13 @@ class Judge:
         if path in self._above_told or path in self._above_kept:
             return False
         place = self._place(path)
-        if place.under is not None:
-            return True
-        if place.declared is None and place.anchor is None and place.position.rule is None:
-            return False
-        return place.position.final
+        whole = place.under is not None or (
+            (place.declared or place.anchor or place.position.rule) is not None
+            and place.position.final
+        )
+        if whole:
+            self._wholes.add(path)
+        return whole
 
     def entries(self) -> list[Entry]:
         """What was found, once all is fed: one entry for each path that a decision speaks for.
@@ -182,6 +186,12 @@ class Judge:
             self._count(Verdict.REGENERATED, 1)
             self._add(change, _made_again(path, "the top directory, restored with the blank"))
             return
+        if change.kind is Kind.SYMLINK:
+            below = self._below_whole(change)
+            if below is not None:
+                self._count(below.verdict, 1)
+                self._add(change, below)
+                return
         directory, _, name = path.rpartition(b"/")
         place = self._place(directory)
         if place.under is not None:
@@ -193,6 +203,27 @@ class Judge:
         finding = self._decide(change, place, name)
         self._count(finding.verdict, 1)
         self._add(change, finding)
+
+    def _below_whole(self, change: Change) -> Finding | None:
+        """What `_decide` says of a symlink below a directory that is one thing but for such links.
+
+        They are many, and there is no need to look at the directory of each. None elsewhere.
+        """
+        path, target = change.path, change.target
+        top = path.rpartition(b"/")[0]
+        while top and top not in self._wholes:
+            top = top.rpartition(b"/")[0]
+        if not top or change.status is not Status.ADDED or target is None:
+            return None
+        place = self._place(top)
+        if place.under is not None or place.declared is not None:
+            return place.declared
+        regenerated = self._facts.regenerated
+        reason = None if regenerated is None else regenerated.reason(path, change.kind, target)
+        if reason is not None:
+            return _links_made_again(self._of_place(place, top).anchor, reason)
+        stored = self._into_store(path, target)
+        return self._of_place(place, top) if stored is None else stored
 
     def _decide(self, change: Change, place: Place, name: bytes) -> Finding:
         path, kind = change.path, change.kind
@@ -208,7 +239,14 @@ class Judge:
             return told
         reason = self._why_regenerated(change, place)
         if reason is not None:
-            return _again_or_ruled(path, reason, *place.position.entry(name, kind))
+            rule, depth = place.position.entry(name, kind)
+            spoken_for = (place.position.rule or place.anchor) is not None
+            for_itself = path in self._known or (rule is not None and depth == path.count(b"/"))
+            if kind is Kind.SYMLINK and spoken_for and not for_itself:
+                # Thousands of them in a directory that somebody keeps are no news each.
+                anchor = self._of_place(place, path.rpartition(b"/")[0]).anchor
+                return _links_made_again(anchor, reason)
+            return _again_or_ruled(path, reason, rule, depth)
         if kind is Kind.SYMLINK and change.target is not None:
             stored = self._into_store(path, change.target)
             if stored is not None:
@@ -482,6 +520,10 @@ def _edited(path: bytes, reason: str, rule: Rule | None, depth: int) -> Finding:
 
 def _made_again(path: bytes, why: str) -> Finding:
     return _guess(path, Verdict.REGENERATED, why, Severity.LOW)
+
+
+def _links_made_again(directory: bytes, reason: str) -> Finding:
+    return _made_again(directory, reason.replace("a link", "links", 1))
 
 
 def _guess(path: bytes, verdict: Verdict, why: str, severity: Severity) -> Finding:

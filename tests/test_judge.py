@@ -453,3 +453,17 @@ def test_single_changes_blocks_and_sums_are_judged_the_same(book, tree):
         judge.feed(item)
     assert state(judge) == state(single)
     assert single.counts["changed"] == len(list(below(tree)))
+
+
+def test_links_into_the_store_count_together_where_a_finding_speaks_for_the_directory(book):
+    target = b"/nix/store/x"
+    links = [
+        change("A", b"/var/lib/daemon/%d/link" % number, "symlink", target=target)
+        for number in range(3)
+    ]
+    alone = change("A", b"/etc/link", "symlink", target=target)
+    assert told(judged(book, change("A", b"/var/lib/daemon", "directory"), *links, alone)) == [
+        (b"/etc/link", "regenerated", "NixOS", "a link into the store", 1),
+        (b"/var/lib/daemon", "persist", "daemon", "its database", 1),
+        (b"/var/lib/daemon", "regenerated", "NixOS", "links into the store", 3),
+    ]

@@ -27,7 +27,15 @@ Sift = Callable[[Search, Columns], Any]
 Part = tuple[Columns, Any]
 
 # The columns that are arrays, in the order in which a process sends them.
-ARRAYS = ("inodes", "parents", "generations", "sizes", "seconds", "nanoseconds", "touched")
+ARRAYS = (
+    "inodes",
+    "parents",
+    "generations",
+    "sizes",
+    "seconds",
+    "nanoseconds",
+    "touched",
+)
 
 
 def read_tree(
@@ -59,13 +67,13 @@ def read_tree(
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
-        rest = Columns()
+        rest = Columns(folders=columns.folders)
         read_columns(search, tree, since, first=reached, into=rest, progress=progress, jump=jump)
         sifted.append(_sifted(search, sift, rest))
         _append(columns, rest)
         return columns, sifted
     work = _Work(tree, since, sift, pieces, jump)
-    found = _share(search, work, processes, len(columns.names), progress)
+    found = _share(search, work, processes, columns, progress)
     for index in range(len(pieces)):
         piece, result = found.pop(index)
         _append(columns, piece)
@@ -83,10 +91,15 @@ class _Work(NamedTuple):
     jump: bool
 
     def read(
-        self, search: Search, index: int, progress: Callable[[int], None] | None = None
+        self,
+        search: Search,
+        index: int,
+        folders: dict[int, list[int]],
+        progress: Callable[[int], None] | None = None,
     ) -> Part:
+        """Read one piece; what it tells of directories is added to `folders`."""
         first, last = self.pieces[index]
-        piece = Columns()
+        piece = Columns(folders=folders)
         read_columns(
             search,
             self.tree,
@@ -120,9 +133,10 @@ def _share(
     search: Search,
     work: _Work,
     processes: int,
-    before: int,
+    columns: Columns,
     progress: Callable[[int], None] | None,
 ) -> dict[int, Part]:
+    """Read all pieces, in whatever order; what they tell of directories is added to `columns`."""
     # Each byte in the pipe is a piece; whoever reads it does it. All of them fit in at once.
     tickets, give = os.pipe()
     os.write(give, bytes(range(len(work.pieces))))
@@ -136,7 +150,7 @@ def _share(
             if pid == 0:
                 _work(search.fd, work, tickets, memory)
             children.append((pid, memory))
-        rows = before
+        rows = before = len(columns.names)
 
         def report(count: int) -> None:
             if progress is not None:
@@ -144,19 +158,21 @@ def _share(
                 progress(before + (rows - before + count) * processes)
 
         while ticket := os.read(tickets, 1):
-            piece = work.read(search, ticket[0], report)
+            piece = work.read(search, ticket[0], columns.folders, report)
             rows += len(piece[0].names)
             found[ticket[0]] = piece
         for pid, memory in children:
             os.waitpid(pid, 0)
-            found.update(_received(memory))
+            parts, folders = _received(memory)
+            found.update(parts)
+            add_folders(columns.folders, folders)
     finally:
         os.close(tickets)
         for _, memory in children:
             os.close(memory)
     for index in range(len(work.pieces)):
         if index not in found:
-            found[index] = work.read(search, index)
+            found[index] = work.read(search, index, columns.folders)
     return found
 
 
@@ -166,10 +182,11 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
     try:
         search = Search(fd)
         done = []
+        folders: dict[int, list[int]] = {}
         while ticket := os.read(tickets, 1):
-            done.append((ticket[0], _sent(work.read(search, ticket[0]))))
+            done.append((ticket[0], _sent(work.read(search, ticket[0], folders))))
         with open(memory, "wb", closefd=False) as file:
-            marshal.dump(done, file)
+            marshal.dump((done, folders), file)
         status = 0
     except (DriftError, OSError, MemoryError):
         # This process's pieces are missing then, and the parent meets the same error itself.
@@ -181,38 +198,37 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
 def _sent(part: Part) -> tuple[object, ...]:
     columns, result = part
     return (
-        tuple(getattr(columns, name).tobytes() for name in ARRAYS),
+        tuple(getattr(columns, name).tobytes() for name in (*ARRAYS, "others")),
         bytes(columns.owners),
         columns.names,
         columns.targets,
         columns.directories,
-        columns.folders,
         result,
     )
 
 
-def _received(memory: int) -> dict[int, Part]:
+def _received(memory: int) -> tuple[dict[int, Part], dict[int, list[int]]]:
+    """The parts that a process left in `memory`, and what it knows of directories."""
     size = os.fstat(memory).st_size
     if not size:
-        return {}
+        return {}, {}
     found = {}
     # From a file marshal reads a few bytes at a time, which takes many times as long.
     with mmap.mmap(memory, size, prot=mmap.PROT_READ) as contents:
         try:
-            done = marshal.loads(contents)
+            done, told = marshal.loads(contents)
         except (EOFError, ValueError, TypeError):
-            return {}
-    for index, (arrays, owners, names, targets, directories, folders, result) in done:
+            return {}, {}
+    for index, (arrays, owners, names, targets, directories, result) in done:
         piece = Columns()
-        for name, content in zip(ARRAYS, arrays, strict=True):
+        for name, content in zip((*ARRAYS, "others"), arrays, strict=True):
             getattr(piece, name).frombytes(content)
         piece.owners.extend(owners)
         piece.names = names
         piece.targets = targets
         piece.directories = directories
-        piece.folders = folders
         found[index] = piece, result
-    return found
+    return found, told
 
 
 def _append(columns: Columns, piece: Columns) -> None:
@@ -224,4 +240,4 @@ def _append(columns: Columns, piece: Columns) -> None:
     columns.names += piece.names
     columns.targets.update((rows + row, target) for row, target in piece.targets.items())
     columns.directories.update(piece.directories)
-    add_folders(columns.folders, piece.folders, rows)
+    columns.others.extend(rows + row for row in piece.others)

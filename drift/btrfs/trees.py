@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search, after
 from drift.btrfs.items import (
@@ -74,15 +74,14 @@ Item = tuple[int, int, bytes]
 
 
 # What is known of a directory's new entries together, in a list, for thousands of processes' parts
-# are added up: how many regular files, their bytes and newest second, the row of one of them, the
-# length of all names, and the rows of what is no regular file.
-FILES, BYTES, NEWEST, LAST, NAMES, OTHERS = range(6)
+# are added up: how many regular files, their bytes and newest second, and the length of all names.
+FILES, BYTES, NEWEST, NAMES = range(4)
 # Before any time that an inode can hold.
 NEVER = -(2**63)
 
 
-def folder_in(folders: dict[int, list[Any]], parent: int) -> list[Any]:
-    folder = folders[parent] = [0, 0, NEVER, 0, 0, []]
+def folder_in(folders: dict[int, list[int]], parent: int) -> list[int]:
+    folder = folders[parent] = [0, 0, NEVER, 0]
     return folder
 
 
@@ -93,7 +92,7 @@ class Columns:
     Inode numbers ascend from row to row. `owners` holds OWNER of each row, `seconds` and
     `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
     new directory by inode: twice the length of the names in it. `folders` has what the rows of one
-    parent are together (`folder_in`). `generations` is filled only where all of a tree is read.
+    parent are together (`folder_in`), `others` the rows that are no regular files. `generations` is filled only where all of a tree is read.
     `touched` are the older inodes whose item was written since, in ascending order, with those of
     their items that the search returned in `items`: the inode item first, no DIR_ITEM, and not all,
     for some may lie in leaves that were not rewritten. Whether anything about them differs is for
@@ -109,7 +108,8 @@ class Columns:
     owners: bytearray = field(default_factory=bytearray)
     names: list[bytes] = field(default_factory=list)
     targets: dict[int, bytes] = field(default_factory=dict)
-    folders: dict[int, list[Any]] = field(default_factory=dict)
+    others: array[int] = field(default_factory=lambda: array("Q"))
+    folders: dict[int, list[int]] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
     items: list[list[Item]] = field(default_factory=list)
@@ -165,11 +165,9 @@ class Node:
         return stat.S_ISDIR(self.mode)
 
 
-def add_folders(folders: dict[int, list[Any]], others: dict[int, list[Any]], rows: int) -> None:
-    """Add what a further part knows of the same directories; its rows follow the first `rows`."""
+def add_folders(folders: dict[int, list[int]], others: dict[int, list[int]]) -> None:
+    """Add what another part knows of the same directories."""
     for parent, other in others.items():
-        other[LAST] += rows
-        other[OTHERS] = [rows + row for row in other[OTHERS]]
         folder = folders.get(parent)
         if folder is None:
             folders[parent] = other
@@ -177,10 +175,8 @@ def add_folders(folders: dict[int, list[Any]], others: dict[int, list[Any]], row
         folder[FILES] += other[FILES]
         folder[BYTES] += other[BYTES]
         folder[NAMES] += other[NAMES]
-        folder[NEWEST] = max(folder[NEWEST], other[NEWEST])
-        folder[OTHERS] += other[OTHERS]
-        if other[FILES]:
-            folder[LAST] = other[LAST]
+        if other[NEWEST] > folder[NEWEST]:
+            folder[NEWEST] = other[NEWEST]
 
 
 def read_columns(
@@ -207,7 +203,7 @@ def read_columns(
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
     inodes, names, touched = columns.inodes, columns.names, columns.touched
-    owners, folders = columns.owners, columns.folders
+    owners, folders, others = columns.owners, columns.folders, columns.others
     add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
     add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
     add_name, add_generation = names.append, columns.generations.append
@@ -221,7 +217,7 @@ def read_columns(
     limit = search.START + search.size
     generation = size = form = second = nanosecond = 0
     owner = b""
-    folder: list[Any] = []
+    folder: list[int] = []
     folder_of: int | None = None
     while search.fetch(tree, key, end, min_transid=since):
         position = before = search.START
@@ -271,11 +267,10 @@ def read_columns(
                         if form == REGULAR_BITS:
                             folder[FILES] += 1
                             folder[BYTES] += size
-                            folder[LAST] = len(names)
                             if second > folder[NEWEST]:
                                 folder[NEWEST] = second
                         else:
-                            folder[OTHERS].append(len(names))
+                            others.append(len(names))
                         start = before + WIDE_NAME
                         add_name(buffer[start : start + name_length])
                         if not since:
@@ -307,10 +302,9 @@ def read_columns(
                             if form == REGULAR_BITS:
                                 folder[FILES] += 1
                                 folder[BYTES] += size
-                                folder[LAST] = len(names)
                                 folder[NEWEST] = max(second, folder[NEWEST])
                             else:
-                                folder[OTHERS].append(len(names))
+                                others.append(len(names))
                             add_name(link.name)
                             if not since:
                                 add_generation(generation)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import kind_of
-from drift.btrfs.trees import BYTES, FILES, LAST, NEWEST, OTHERS
+from drift.btrfs.trees import BYTES, FILES, NEWEST
 from drift.diff.descend import Descend
 from drift.diff.equality import same_content
 from drift.diff.sight import Place, change_of, entries_of, see, seen_of
@@ -123,8 +123,8 @@ class OneSided:
     def _summed(self, path: bytes, tree: Tree, top: int, side: Side) -> Iterator[Event]:
         columns = tree.columns
         directories = files = size = newest = 0
-        sole: bytes | None = None
-        below = [(path, top)]
+        alone = path, top
+        below = [alone]
         while below:
             path_here, inode = below.pop()
             if not tree.rows_are_all(inode):
@@ -140,12 +140,11 @@ class OneSided:
             if folder is None:
                 continue
             if folder[FILES]:
-                if not files:
-                    sole = path_here + b"/" + columns.names[folder[LAST]]
+                alone = path_here, inode
                 files += folder[FILES]
                 size += folder[BYTES]
                 newest = max(newest, folder[NEWEST])
-            for row in folder[OTHERS]:
+            for row in tree.other_rows(inode):
                 child = path_here + b"/" + columns.names[row]
                 mode = columns.mode(row)
                 if mode & FORMAT == DIRECTORY:
@@ -161,8 +160,16 @@ class OneSided:
             files,
             size,
             newest * 1_000_000_000,
-            sole if files == 1 else None,
+            self._sole(tree, *alone) if files == 1 else None,
         )
+
+    def _sole(self, tree: Tree, path: bytes, directory: int) -> bytes | None:
+        """The path of the one regular file in a directory."""
+        columns = tree.columns
+        for row in tree.rows(directory):
+            if columns.mode(row) & FORMAT == REGULAR:
+                return path + b"/" + columns.names[row]
+        return None
 
     def _may_have_moved(self, tree: Tree, rows: list[int] | None = None) -> bool:
         """Whether `rows` of the side's own tree, or any, could be a file of the blank elsewhere."""

@@ -17,9 +17,7 @@ from drift.btrfs.items import (
 from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
 from drift.btrfs.trees import (
-    FILES,
     NAMES,
-    OTHERS,
     Columns,
     Node,
     highest_inode,
@@ -75,6 +73,7 @@ class Tree:
             self.unequal.apart.update(piece.apart)
             self.unequal.links.update(piece.links)
         self._runs: dict[int, list[range]] | None = None
+        self._others: dict[int, list[int]] | None = None
         self._looked_up = 0
         self._kept: dict[int, Node] = {}
         self._index: dict[int, dict[bytes, bytes]] = {}
@@ -155,9 +154,18 @@ class Tree:
         if self._runs is None and self._looked_up < len(self.columns.names) // FEW:
             rows = self._rows_by_key(directory)
             self._looked_up += len(rows)
-            if len(rows) == folder[FILES] + len(folder[OTHERS]):
+            if sum(len(self.columns.names[row]) for row in rows) == folder[NAMES]:
                 return rows
         return [row for run in self.runs(directory) for row in run]
+
+    def other_rows(self, directory: int) -> list[int]:
+        """Those of the rows of the new entries in `directory` that are no regular files."""
+        if self._others is None:
+            self._others = {}
+            parents = self.columns.parents
+            for row in self.columns.others:
+                self._others.setdefault(parents[row], []).append(row)
+        return self._others.get(directory, [])
 
     def _rows_by_key(self, directory: int) -> list[int]:
         # A scan lists few directories; an index of all rows would cost it more than these searches.
