@@ -22,9 +22,10 @@ def test_extended_inode_refs_name_their_parents():
 @pytest.mark.parametrize(
     ("kind", "is_subvolume"), [(items.INODE_ITEM, False), (items.ROOT_ITEM, True)]
 )
-def test_a_directory_entry_leads_to_an_inode_or_a_tree(kind, is_subvolume):
-    payload = items.DIR_ITEM_HEAD.pack(500, kind, 0, 7, 0, 4, 2) + b"name"
-    assert items.dir_index(payload) == DirEntry(b"name", 500, is_subvolume)
+@pytest.mark.parametrize(("form", "is_directory"), [(1, False), (items.FT_DIR, True), (7, False)])
+def test_a_directory_entry_leads_to_an_inode_or_a_tree(kind, is_subvolume, form, is_directory):
+    payload = items.DIR_ITEM_HEAD.pack(500, kind, 0, 7, 0, 4, form) + b"name"
+    assert items.dir_index(payload) == DirEntry(b"name", 500, is_subvolume, is_directory)
 
 
 def test_xattrs_whose_names_collide_share_an_item():

@@ -46,6 +46,8 @@ DIR_ITEM_HEAD = Struct("<QBQQHHB")
 # other_encoding, type; inline data follows, or disk_bytenr, disk_num_bytes, offset, num_bytes.
 FILE_EXTENT_HEAD = Struct("<QQBBHB")
 FILE_EXTENT_INLINE = 0
+# The type of a directory in a DIR_INDEX.
+FT_DIR = 2
 
 KINDS = {
     stat.S_IFREG: Kind.FILE,
@@ -85,11 +87,15 @@ class Link(NamedTuple):
 
 
 class DirEntry(NamedTuple):
-    """One name in a directory; `subvolume` says that `objectid` is a tree, not an inode."""
+    """One name in a directory; `subvolume` says that `objectid` is a tree, not an inode.
+
+    `directory` says that the inode is a directory, where the entry's own item was read.
+    """
 
     name: bytes
     objectid: int
     subvolume: bool
+    directory: bool = False
 
 
 def kind_of(mode: int) -> Kind:
@@ -132,8 +138,9 @@ def dir_index(payload: bytes) -> DirEntry:
     """Decode a DIR_INDEX: key (directory, DIR_INDEX, index)."""
     if len(payload) < DIR_ITEM_HEAD.size:
         raise MalformedItemError("a directory entry is cut short")
-    objectid, kind, _, _, _, length, _ = DIR_ITEM_HEAD.unpack_from(payload)
-    return DirEntry(_cut(payload, DIR_ITEM_HEAD.size, length), objectid, kind == ROOT_ITEM)
+    objectid, kind, _, _, _, length, form = DIR_ITEM_HEAD.unpack_from(payload)
+    name = _cut(payload, DIR_ITEM_HEAD.size, length)
+    return DirEntry(name, objectid, kind == ROOT_ITEM, form == FT_DIR)
 
 
 def xattrs(payload: bytes) -> list[tuple[bytes, bytes]]:

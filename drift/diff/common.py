@@ -1,4 +1,8 @@
-"""The directories that two related trees have in common: the same old inode at the same path."""
+"""The directories that two related trees have in common.
+
+Each is the same old inode on both sides, under the same name in a directory in common, up to the
+top. So nothing above it differs, and it can be compared by itself.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,7 @@ class Common(dict[int, bytes | None]):
             link = self._link(directory)
             # A root that is written to meanwhile can show two directories in each other.
             if link is None or directory in chain:
-                self[directory] = self._moved_path(directory)
+                self[directory] = None
                 break
             chain[directory] = link
             directory = link.parent
@@ -80,16 +84,6 @@ class Common(dict[int, bytes | None]):
         if left is None or right is None or not left.links or left.links != right.links:
             return None
         return left.links[0]
-
-    def _moved_path(self, directory: int) -> bytes | None:
-        """The path of an old directory that was moved, with others, and is where it was."""
-        left, right = self._unequal.get(directory, (None, None))
-        if left is None or right is None or self._is_new(directory):
-            return None
-        if not left.links or not right.links or left.links == right.links:
-            return None
-        path = self._live.path(left.links[0])
-        return path if path == self._blank.path(right.links[0]) else None
 
     def _is_new(self, directory: int) -> bool:
         return self._live.tree.is_new_directory(directory) or self._blank.tree.is_new_directory(

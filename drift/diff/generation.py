@@ -20,8 +20,8 @@ the base generation (`subvolumes.relate`: both trees were equal just before T):
   but atime and transid is equal to the blank's, which was not written since T, so are its entries
   (`touched._was_only_listed`).
 - A name that appeared or vanished shows in its directory, which is then touched and unequal. So in
-  a directory that both trees have in common (the same old inode at the same path, `common.Common`)
-  two kinds of names may differ: those of entries that are not equal, and those of unequal inodes.
+  a directory that both trees have in common (the same old inode, as are all above it, `common`) two
+  kinds of names may differ: those of entries that are not equal, and those of unequal inodes.
   They are found from the unequal inodes up, without a look at what lies beside them. What hangs on
   a name that differs, and is no directory in common, is compared by going down into it.
 - The blank is searched just as the live root is, so one that was written to later, or a sibling,
@@ -33,8 +33,7 @@ generation comparison is a comparison of all metadata (engine `metadata`).
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from heapq import merge
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from drift.diff.common import Apart, Common
@@ -167,7 +166,7 @@ class Comparison:
         spots.sort()
         looked: dict[int, tuple[Apart, dict[bytes, Seen], dict[bytes, Seen]]] = {}
 
-        def look(path: bytes, directory: int, name: bytes) -> Iterator[Event]:
+        for _, path, directory, name in spots:
             child = path + b"/" + name
             inside = names[directory]
             inode = inside.pop(name)
@@ -182,31 +181,6 @@ class Comparison:
                 yield from self._same_inode(child, inode)
             if not inside:
                 looked.pop(directory, None)
-
-        def look_at_all(first: int, end: int) -> Iterator[Event]:
-            while first < end:
-                key, path, directory, name = spots[first]
-                inode = names[directory][name]
-                events = look(path, directory, name)
-                first += 1
-                if (
-                    first < end
-                    and spots[first][0].startswith(key + b"\0")
-                    and (inode is None or common[inode] is None)
-                ):
-                    # Below a directory that is not in common lie others that are.
-                    last = bisect_left(spots, (key + b"\1",), first, end)
-                    here = path + b"/" + name, Place(self._live.tree, directory)
-                    yield from merge(
-                        flattened(Descend(events, *here), self._vanished),
-                        flattened(Descend(look_at_all(first, last), *here), self._vanished),
-                        key=_by_components,
-                    )
-                    first = last
-                else:
-                    yield from events
-
-        yield from look_at_all(0, len(spots))
 
     def _names(
         self, common: Common, blank: Side, unequal: Unequal
@@ -262,24 +236,21 @@ class Comparison:
     def _join(self, path: bytes, live: Place, blank: Place) -> Iterator[Event]:
         entries = Apart(entries_of(live), entries_of(blank))
         if self._common is not None and self._are_own(live.tree, blank.tree):
-            for name in [name for name in entries.live if self._is_elsewhere(name, entries)]:
+            for name in [name for name in entries.live if self._is_equal(name, entries)]:
                 del entries.live[name], entries.blank[name]
         ours, theirs = self._look(live, blank, *entries)
         for name in sorted({*entries.live, *entries.blank}):
             child = path + b"/" + name
             yield from self._entry(child, name, entries, ours.get(name), theirs.get(name))
 
-    def _is_elsewhere(self, name: bytes, entries: Apart) -> bool:
-        """Whether both entries are one directory in common, with nothing to see in itself."""
-        mine, other = entries.live[name], entries.blank.get(name)
+    def _is_equal(self, name: bytes, entries: Apart) -> bool:
+        """Whether both entries of the two related trees are one old file that is equal in both."""
+        mine = entries.live[name]
         return (
-            other is not None
-            and mine.objectid == other.objectid
+            mine == entries.blank.get(name)
             and not mine.subvolume
-            and not other.subvolume
+            and not mine.directory
             and mine.objectid not in self._unequal
-            and self._common is not None
-            and self._common[mine.objectid] is not None
         )
 
     def _look(
@@ -387,14 +358,6 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     if left is None or right is None:
         return () if (node := left or right) is None else node.links
     return left.links if left.links == right.links else (*left.links, *right.links)
-
-
-def _by_components(event: Change | Block | Subtree | Pending) -> bytes:
-    if isinstance(event, Block):
-        path = event.directory + event.names[0]
-    else:
-        path = event.if_different.path if isinstance(event, Pending) else event.path
-    return path.replace(b"/", b"\0")
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
