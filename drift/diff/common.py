@@ -35,7 +35,9 @@ class Common(dict[int, bytes | None]):
     def __init__(self, live: Side, blank: Side, unequal: Unequal) -> None:
         super().__init__({ROOT: b""})
         self._live = live
-        self._blank = blank
+        self._new_in_live = live.tree.columns.directories
+        self._new_in_blank = blank.tree.columns.directories
+        self._links = unequal.links
         self._unequal = unequal.nodes
         self._items = unequal.apart
         self._apart: dict[int, Apart] = {}
@@ -76,19 +78,15 @@ class Common(dict[int, bytes | None]):
 
     def _link(self, directory: int) -> Link | None:
         """The link that an old directory has on both sides, None where there is none."""
-        if self._is_new(directory):
+        if directory in self._new_in_live or directory in self._new_in_blank:
             return None
-        if directory not in self._unequal:
-            return self._live.tree.link(directory)
-        left, right = self._unequal[directory]
+        pair = self._unequal.get(directory)
+        if pair is None:
+            return self._links.get(directory) or self._live.tree.link(directory)
+        left, right = pair
         if left is None or right is None or not left.links or left.links != right.links:
             return None
         return left.links[0]
-
-    def _is_new(self, directory: int) -> bool:
-        return self._live.tree.is_new_directory(directory) or self._blank.tree.is_new_directory(
-            directory
-        )
 
 
 def _decoded(items: Iterable[bytes]) -> dict[bytes, DirEntry]:

@@ -47,7 +47,7 @@ from drift.diff.trees import ROOT, Tree
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drift.btrfs.items import DirEntry, Link
     from drift.btrfs.trees import Node
@@ -156,7 +156,8 @@ class Comparison:
 
         Each of them is looked at by itself, so nobody has to go the way down to it.
         """
-        names = self._names(common, blank, self._live.tree.unequal)
+        aparts = self._aparts(common, blank, self._live.tree.unequal)
+        names = self._names(common, aparts)
         spots = [
             ((path + b"/" + name).replace(b"/", b"\0"), path, directory, name)
             for path, directory in ((common[inode] or b"", inode) for inode in names)
@@ -172,18 +173,18 @@ class Comparison:
             inode = inside.pop(name)
             if inode is None:
                 if directory not in looked:
-                    apart = self._apart(common, blank, directory)
+                    apart = aparts.pop(directory)
                     places = Place(self._live.tree, directory), Place(blank.tree, directory)
                     looked[directory] = apart, *self._look(*places, *apart, one_directory=True)
                 apart, ours, theirs = looked[directory]
                 yield from self._entry(child, name, apart, ours.get(name), theirs.get(name))
             else:
-                yield from self._same_inode(child, inode)
+                yield from self._same_inode(child, inode, blank)
             if not inside:
                 looked.pop(directory, None)
 
     def _names(
-        self, common: Common, blank: Side, unequal: Unequal
+        self, common: Common, aparts: Mapping[int, Apart]
     ) -> dict[int, dict[bytes, int | None]]:
         """The names in directories in common that may differ.
 
@@ -194,12 +195,19 @@ class Comparison:
             for link in () if inode == ROOT else _links(*pair):
                 if common[link.parent] is not None:
                     names.setdefault(link.parent, {})[link.name] = inode
-        for directory in {*unequal.apart, *self._nested}:
-            if common[directory] is not None:
-                apart = self._apart(common, blank, directory)
-                for name in (*apart.live, *apart.blank):
-                    names.setdefault(directory, {})[name] = None
+        for directory, apart in aparts.items():
+            inside = names.setdefault(directory, {})
+            inside.update(dict.fromkeys(apart.live))
+            inside.update(dict.fromkeys(apart.blank))
         return names
+
+    def _aparts(self, common: Common, blank: Side, unequal: Unequal) -> dict[int, Apart]:
+        """What may differ of the entries of each directory in common."""
+        return {
+            directory: apart
+            for directory in {*unequal.apart, *self._nested}
+            if common[directory] is not None and any(apart := self._apart(common, blank, directory))
+        }
 
     def _apart(self, common: Common, blank: Side, directory: int) -> Apart:
         """The entries of a directory in common that may differ, subvolumes among them."""
@@ -221,15 +229,17 @@ class Comparison:
             return set()
         return {entry.name for entry in entries_of(live).values() if entry.subvolume}
 
-    def _same_inode(self, path: bytes, inode: int) -> Iterator[Event]:
+    def _same_inode(self, path: bytes, inode: int, blank: Side) -> Iterable[Event]:
         """An entry that two directories share: the inode under it differs."""
         left, right = self._unequal[inode]
-        if left is None or right is None or self._blank is None:
+        if left is None or right is None:
             self._vanished(path)
-            return
-        yield from self._pair(
-            path, seen_of(left, self._live.tree), seen_of(right, self._blank.tree)
-        )
+            return ()
+        ours, theirs = seen_of(left, self._live.tree), seen_of(right, blank.tree)
+        if ours.place is not None or theirs.place is not None or ours.kind is not theirs.kind:
+            return self._pair(path, ours, theirs)
+        event = self._contents(path, ours, theirs)
+        return () if event is None else (event,)
 
     # Any two directories at the same path.
 
@@ -292,7 +302,9 @@ class Comparison:
             if not same_properties(live.node, blank.node):
                 yield change_of(Status.PROPERTIES, path, live)
         else:
-            yield from self._contents(path, live, blank)
+            event = self._contents(path, live, blank)
+            if event is not None:
+                yield event
         if not descend:
             return
         if live.place is not None and blank.place is not None:
@@ -307,7 +319,7 @@ class Comparison:
             below = self._one_sided.below(path, blank.place, self._blank, Status.DELETED)
             yield Descend(below, path, blank.place)
 
-    def _contents(self, path: bytes, live: Seen, blank: Seen) -> Iterator[Event]:
+    def _contents(self, path: bytes, live: Seen, blank: Seen) -> Change | Pending | None:
         same = same_content(live.node, blank.node)
         modified = change_of(Status.MODIFIED, path, live)
         if live.kind is Kind.FILE and self._took_its_place(live, blank):
@@ -318,19 +330,9 @@ class Comparison:
             else modified._replace(status=Status.PROPERTIES)
         )
         if same is None:
-            yield Pending(
-                path,
-                live.node.inode,
-                path,
-                blank.node.inode,
-                live.node.size,
-                properties,
-                modified,
-            )
-        elif not same:
-            yield modified
-        elif properties is not None:
-            yield properties
+            inodes = live.node.inode, blank.node.inode
+            return Pending(path, inodes[0], path, inodes[1], live.node.size, properties, modified)
+        return properties if same else modified
 
     def _took_its_place(self, live: Seen, blank: Seen) -> bool:
         """Whether two related trees have different inodes at one path."""

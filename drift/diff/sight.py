@@ -51,7 +51,7 @@ def see(
     itself, as snapper keeps them, is one entry that is not looked into.
     """
     tree = place.tree
-    if tree is None or side is None:
+    if tree is None or side is None or not entries:
         return {}
     seen: dict[bytes, Seen] = {}
     nodes: dict[int, Node] = {}
@@ -65,7 +65,8 @@ def see(
                 wanted.append(entry.objectid)
             else:
                 nodes[entry.objectid] = outline
-    nodes.update(tree.nodes(wanted))
+    if wanted:
+        nodes.update(tree.nodes(wanted))
     for entry in entries.values():
         if entry.subvolume:
             if snapshots_whole:

@@ -82,9 +82,6 @@ class Tree:
         """Whether `inode` was made after `since`."""
         return bool(self.columns.rows_of(inode))
 
-    def is_new_directory(self, inode: int) -> bool:
-        return inode in self.columns.directories
-
     def highest_inode(self) -> int:
         return highest_inode(self.search, self.id)
 
