@@ -109,6 +109,7 @@ class Judge:
         self._new: dict[bytes, Finding] = {}
         # The directories that `whole` said yes to.
         self._wholes: set[bytes] = set()
+        self._links: dict[tuple[bytes, str], Finding] = {}
         self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
         self._hidden: dict[bytes, _HiddenSum] = {}
         self.counts = {"changed": 0, **{verdict.value: 0 for verdict in Verdict}}
@@ -221,7 +222,11 @@ class Judge:
         regenerated = self._facts.regenerated
         reason = None if regenerated is None else regenerated.reason(path, change.kind, target)
         if reason is not None:
-            return _links_made_again(self._of_place(place, top).anchor, reason)
+            finding = self._links.get((top, reason))
+            if finding is None:
+                finding = _links_made_again(self._of_place(place, top).anchor, reason)
+                self._links[top, reason] = finding
+            return finding
         stored = self._into_store(path, target)
         return self._of_place(place, top) if stored is None else stored
 

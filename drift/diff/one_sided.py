@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import kind_of
-from drift.btrfs.trees import BYTES, FILES, NEWEST
+from drift.btrfs.trees import (
+    BYTES,
+    DIRECTORY_BITS,
+    FILES,
+    NEWEST,
+    OWNER,
+    TYPE_BITS,
+    TYPE_BYTE,
+)
 from drift.diff.descend import Descend
 from drift.diff.equality import same_content
 from drift.diff.sight import Place, change_of, entries_of, see, seen_of
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
     from drift.diff.trees import Side, Tree
 
 REGULAR = 0o100000
-DIRECTORY = 0o040000
 FORMAT = 0o170000
 
 
@@ -121,7 +128,9 @@ class OneSided:
             yield Block(status, prefix, [names[r] for r in run], run, columns)
 
     def _summed(self, path: bytes, tree: Tree, top: int, side: Side) -> Iterator[Event]:
-        columns = tree.columns
+        columns, others = tree.columns, tree.others
+        names, inodes, owners = columns.names, columns.inodes, columns.owners
+        folders = columns.folders
         directories = files = size = newest = 0
         alone = path, top
         below = [alone]
@@ -136,22 +145,23 @@ class OneSided:
             if directories > len(columns.directories):
                 self._vanished(path_here)
                 break
-            folder = columns.folders.get(inode)
+            folder = folders.get(inode)
             if folder is None:
                 continue
             if folder[FILES]:
                 alone = path_here, inode
                 files += folder[FILES]
                 size += folder[BYTES]
-                newest = max(newest, folder[NEWEST])
-            for row in tree.other_rows(inode):
-                child = path_here + b"/" + columns.names[row]
-                mode = columns.mode(row)
-                if mode & FORMAT == DIRECTORY:
+                if folder[NEWEST] > newest:
+                    newest = folder[NEWEST]
+            for row in others.get(inode, ()):
+                child = path_here + b"/" + names[row]
+                if owners[OWNER.size * row + TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
                     directories += 1
-                    below.append((child, columns.inodes[row]))
+                    below.append((child, inodes[row]))
                 else:
-                    yield change_of_row(Status.ADDED, child, columns, row, kind_of(mode))
+                    kind = kind_of(columns.mode(row))
+                    yield change_of_row(Status.ADDED, child, columns, row, kind)
         yield Subtree(
             Status.ADDED,
             path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.items import (
@@ -73,7 +74,6 @@ class Tree:
             self.unequal.apart.update(piece.apart)
             self.unequal.links.update(piece.links)
         self._runs: dict[int, list[range]] | None = None
-        self._others: dict[int, list[int]] | None = None
         self._looked_up = 0
         self._kept: dict[int, Node] = {}
         self._index: dict[int, dict[bytes, bytes]] = {}
@@ -155,14 +155,14 @@ class Tree:
                 return rows
         return [row for run in self.runs(directory) for row in run]
 
-    def other_rows(self, directory: int) -> list[int]:
-        """Those of the rows of the new entries in `directory` that are no regular files."""
-        if self._others is None:
-            self._others = {}
-            parents = self.columns.parents
-            for row in self.columns.others:
-                self._others.setdefault(parents[row], []).append(row)
-        return self._others.get(directory, [])
+    @cached_property
+    def others(self) -> dict[int, list[int]]:
+        """The rows of the new entries of each directory that are no regular files."""
+        others: dict[int, list[int]] = {}
+        parents = self.columns.parents
+        for row in self.columns.others:
+            others.setdefault(parents[row], []).append(row)
+        return others
 
     def _rows_by_key(self, directory: int) -> list[int]:
         # A scan lists few directories; an index of all rows would cost it more than these searches.
