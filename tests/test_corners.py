@@ -161,6 +161,31 @@ def test_directory_numbers_given_out_again_on_both_sides(pair: Pair) -> None:
     ]
 
 
+@pytest.mark.parametrize("same_name", [True, False])
+def test_a_directory_whose_number_a_file_with_many_names_got(pair: Pair, same_name: bool) -> None:
+    blank = pair.blank()
+    os.mkdir(blank + b"/d")
+    write(blank + b"/d/c", b"1")
+    live = pair.live()
+    numbers = [os.stat(live + path).st_ino for path in (b"/d", b"/d/c")]
+    os.unlink(live + b"/d/c")
+    os.rmdir(live + b"/d")
+    pair.lab.remount()
+    name = b"/d" if same_name else b"/x"
+    write(live + name, b"2")
+    write(live + b"/y", b"3")
+    assert [os.stat(live + path).st_ino for path in (name, b"/y")] == numbers
+    if not same_name:
+        for number in range(20):
+            os.link(live + b"/x", live + b"/x%02d" % number)
+    names = [] if same_name else [b"/x", *(b"/x%02d" % number for number in range(20))]
+    assert pair.said() == [
+        ("T" if same_name else "D", b"/d"),
+        ("D", b"/d/c"),
+        *(("A", name) for name in (*names, b"/y")),
+    ]
+
+
 @pytest.mark.parametrize("turn", range(3))
 def test_snapshots_of_a_root_that_is_written_to(pair: Pair, turn: int) -> None:
     """Whatever was written in the very transaction of the parting is in both, or it is seen."""

@@ -375,17 +375,22 @@ def _links(kind: int, offset: int, payload: bytes) -> list[Link]:
 
 
 def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterator[tuple[int, Link]]:
-    """Yield (directory, its one link) for each of `directories` that exists in `tree`."""
+    """Yield (directory, its one link) for each of `directories` that exists in `tree`.
+
+    Of an inode that is no directory it is one of its links.
+    """
     fetch, unpack, buffer = search.fetch, REF_IN_ANSWER.unpack_from, search.buffer
     for directory in directories:
         first, last = (directory, INODE_REF, 0), (directory, INODE_REF, ANY)
         if fetch(tree, first, last, items=1, zeroed=False):
             objectid, parent, kind, length, name_length = unpack(buffer, search.START)
-            if length != INODE_REF_HEAD.size + name_length:
-                raise MalformedItemError(f"the ref of directory {directory} has {length} bytes")
             if objectid == directory and kind == INODE_REF:
                 start = search.START + REF_IN_ANSWER.size
-                yield directory, Link(parent, buffer[start : start + name_length])
+                name = buffer[start : start + name_length]
+                # The number may have been given out again, to a file with several names.
+                if length < INODE_REF_HEAD.size + name_length or len(name) < name_length:
+                    raise MalformedItemError(f"the ref of inode {directory} has {length} bytes")
+                yield directory, Link(parent, name)
 
 
 def read_inodes(
