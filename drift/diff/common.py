@@ -86,8 +86,6 @@ class Common(dict[int, bytes | None]):
         left, right = pair
         if left is None or right is None or not left.links or left.links != right.links:
             return None
-        if not left.is_directory or not right.is_directory:
-            return None
         return left.links[0]
 
 
