@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -69,6 +70,22 @@ def test_what_a_killed_process_leaves_is_read_all_the_same(monkeypatch, tree):
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
     monkeypatch.setattr(parallel, "_work", lambda *_: os._exit(9))
     assert parallel.read_tree(search, number, 0, processes=3)[0] == whole(search, number)
+
+
+def test_a_process_that_is_killed_when_half_is_written_loses_nothing(monkeypatch, tree):
+    search, number = tree
+    send, sent = parallel._sent, []
+
+    def send_and_die(part):
+        # Only the other process sends anything; some of it is still in its buffer.
+        sent.append(send(part))
+        if len(sent) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sent[-1]
+
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    monkeypatch.setattr(parallel, "_sent", send_and_die)
+    assert parallel.read_tree(search, number, 0, processes=2)[0] == whole(search, number)
 
 
 def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):

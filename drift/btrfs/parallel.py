@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 16
 # Work is handed out in pieces, for inodes lie closer in some places than in others.
-PIECES = 24
+PIECES = 48
 MOST_PROCESSES = 4
+# The bytes behind all parts of a process that say how long the last of them is.
+LENGTH = 8
 
 # What is made of a part of the columns, of plain types only.
 Sift = Callable[[Search, Columns], Any]
@@ -162,7 +164,10 @@ def _share(
             rows += len(piece[0].names)
             found[ticket[0]] = piece
         for pid, memory in children:
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
+            if status:
+                # What it left may be cut anywhere; its pieces are read again below.
+                continue
             parts, folders = _received(memory)
             found.update(parts)
             add_folders(columns.folders, folders)
@@ -181,12 +186,16 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
     status = 1
     try:
         search = Search(fd)
-        done = []
+        sizes = []
         folders: dict[int, list[int]] = {}
-        while ticket := os.read(tickets, 1):
-            done.append((ticket[0], _sent(work.read(search, ticket[0], folders))))
         with open(memory, "wb", closefd=False) as file:
-            marshal.dump((done, folders), file)
+            while ticket := os.read(tickets, 1):
+                # At once, while the others are still reading: at the end they would wait for it.
+                part = marshal.dumps((ticket[0], *_sent(work.read(search, ticket[0], folders))))
+                sizes.append(file.write(part))
+            end = marshal.dumps((sizes, folders))
+            file.write(end)
+            file.write(len(end).to_bytes(LENGTH, "little"))
         status = 0
     except (DriftError, OSError, MemoryError):
         # This process's pieces are missing then, and the parent meets the same error itself.
@@ -195,7 +204,7 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
         os._exit(status)
 
 
-def _sent(part: Part) -> tuple[object, ...]:
+def _sent(part: Part) -> tuple[Any, ...]:
     columns, result = part
     return (
         tuple(getattr(columns, name).tobytes() for name in (*ARRAYS, "others")),
@@ -210,25 +219,26 @@ def _sent(part: Part) -> tuple[object, ...]:
 def _received(memory: int) -> tuple[dict[int, Part], dict[int, list[int]]]:
     """The parts that a process left in `memory`, and what it knows of directories."""
     size = os.fstat(memory).st_size
-    if not size:
-        return {}, {}
     found = {}
     # From a file marshal reads a few bytes at a time, which takes many times as long.
     with mmap.mmap(memory, size, prot=mmap.PROT_READ) as contents:
-        try:
-            done, told = marshal.loads(contents)
-        except (EOFError, ValueError, TypeError):
-            return {}, {}
-    for index, (arrays, owners, names, targets, directories, result) in done:
-        piece = Columns()
-        for name, content in zip((*ARRAYS, "others"), arrays, strict=True):
-            getattr(piece, name).frombytes(content)
-        piece.owners.extend(owners)
-        piece.names = names
-        piece.targets = targets
-        piece.directories = directories
-        found[index] = piece, result
-    return found, told
+        length = int.from_bytes(contents[size - LENGTH :], "little")
+        sizes, folders = marshal.loads(contents[size - LENGTH - length : size - LENGTH])
+        position = 0
+        for part in sizes:
+            index, arrays, owners, names, targets, directories, result = marshal.loads(
+                contents[position : position + part]
+            )
+            position += part
+            piece = Columns()
+            for name, content in zip((*ARRAYS, "others"), arrays, strict=True):
+                getattr(piece, name).frombytes(content)
+            piece.owners.extend(owners)
+            piece.names = names
+            piece.targets = targets
+            piece.directories = directories
+            found[index] = piece, result
+    return found, folders
 
 
 def _append(columns: Columns, piece: Columns) -> None:
