@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import btrfs_lab
@@ -36,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    # A shell has its background jobs ignore it, and so would the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     btrfs_lab.stop_on_termination()
     if os.geteuid() == 0:
         btrfs_lab.remove_stale()
