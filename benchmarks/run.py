@@ -129,7 +129,9 @@ def profile(disk: Disk, trees: Trees, lines: int) -> str:
                 command,
                 *arguments,
             ]
-            subprocess.run(argv, check=False, stdout=subprocess.DEVNULL)
+            # Else drift ends without a word to the profiler.
+            environ = {**os.environ, "DRIFT_DEBUG": "1"}
+            subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, env=environ)
             show = f"import pstats; pstats.Stats({str(stats)!r}).sort_stats('tottime').print_stats({lines})"
             shown = subprocess.run(
                 [DRIFT[0], "-c", show], check=True, capture_output=True, text=True
