@@ -72,7 +72,7 @@ def review(
     color: str,
     quiet: bool,
 ) -> None:
-    """Show what is new or changed since the last review, and decide about each.
+    """Show what is new since the last review, and decide about each.
 
     On a terminal each entry is asked about: p persists it, i ignores it with a reason, l leaves it
     for later, ? names all keys. Elsewhere, and with --list, they are only listed. Every decision

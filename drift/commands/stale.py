@@ -78,9 +78,9 @@ def stale(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Show what is in persistent storage and declared nowhere, and what is declared in vain.
+    """Show what the store holds and nobody declared, and the reverse.
 
-    The second is what has nothing in the store, or was not used for long. With --quarantine,
+    Declared in vain is what has nothing in the store, or was not used for long. With --quarantine,
     undeclared paths move to a dated directory in the same store; nothing is ever deleted, and
     --restore moves them back. What is declared, mounted, or named by the configuration never moves.
     """
