@@ -51,7 +51,6 @@ class Search:
         # Wide structs may read past the last item; the slack keeps them inside the map.
         self.buffer = mmap.mmap(-1, self.START + self.size + 4096)
         self._zeros = bytes(self.size)
-        self._used = self.size
 
     def fetch(
         self,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drift.btrfs.items import DIR_INDEX, DIR_ITEM_HEAD, INODE_ITEM, Link
-from drift.btrfs.trees import Node, node_of, read_inodes, read_links
+from drift.btrfs.items import DIR_INDEX, DIR_ITEM_HEAD, FIRST_FREE_OBJECTID, INODE_ITEM, Link
+from drift.btrfs.trees import DIRECTORY_BITS, TYPE_BITS, Node, node_of, read_inodes, read_links
 from drift.diff.equality import entries_apart, equal_but_entries
 
 if TYPE_CHECKING:
@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from drift.btrfs.ioctl import Search
     from drift.btrfs.trees import Columns, Item
 
-ROOT = 256
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
 # Where the four bits that name the type lie in an inode item.
 MODE_TYPE_BYTE = 53
-TYPE_BITS = 0xF0
-DIRECTORY_BITS = 0x40
 
 
 class Unequal(NamedTuple):
@@ -168,7 +165,7 @@ def _ways_up(
     search: Search, tree: int, nodes: dict[int, tuple[Node | None, Node | None]]
 ) -> dict[int, Link]:
     links: dict[int, Link] = {}
-    seen = {ROOT, *nodes}
+    seen = {FIRST_FREE_OBJECTID, *nodes}
     parents: Iterable[int] = (
         link.parent for pair in nodes.values() for node in pair if node for link in node.links
     )
