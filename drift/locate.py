@@ -105,13 +105,14 @@ def _btrfs(
     mounts: Sequence[Mount],
 ) -> Located:
     from drift.btrfs import subvolumes as btrfs
+    from drift.btrfs.roots import list_subvolumes
 
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         live_id = btrfs.subvolume_id(fd)
         # What was written a moment ago is in no tree yet, and a snapshot's uuid neither.
         generation = btrfs.sync(fd)
-        subvolumes = btrfs.list_subvolumes(fd)
+        subvolumes = list_subvolumes(fd)
         live = subvolumes[live_id or 0]
         found: Subvolume | None
         if _is_none(blank):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from drift.btrfs import subvolumes as btrfs
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import INODE, INODE_ITEM, Link, kind_of
+from drift.btrfs.roots import list_subvolumes
 from drift.diff.stream import change_of_row
 from drift.diff.trees import ROOT, Side
 from drift.model import Change, Kind, Status
@@ -152,7 +153,7 @@ class _Filesystem:
         stack.callback(self._search.close)
         # Inode items are delayed: without it a reading misses what was just written.
         btrfs.sync(fd)
-        subvolumes = btrfs.list_subvolumes(fd)
+        subvolumes = list_subvolumes(fd)
         self._known = frozenset(subvolumes)
         self._before = {
             one.id: Side(self._search, one, subvolumes, 0, progress)
@@ -166,7 +167,7 @@ class _Filesystem:
 
     def written(self) -> Iterator[Change]:
         btrfs.sync(self._fd)
-        subvolumes = btrfs.list_subvolumes(self._fd)
+        subvolumes = list_subvolumes(self._fd)
         for one in self._visible(subvolumes):
             before = self._before.get(one.id)
             if before is None and one.id not in self._known:

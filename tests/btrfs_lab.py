@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Self
 import btrfsutil
 from syscalls import reachable
 
+from drift.btrfs.roots import list_subvolumes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -101,8 +103,9 @@ class Lab:
     def delete(self, *names: Name) -> None:
         """Delete subvolumes and every subvolume nested in them, read-only ones too."""
         for name in map(os.fsencode, names):
-            inside = btrfsutil.SubvolumeIterator(self.path(name), post_order=True)
-            doomed = [*(b"/" + name + b"/" + os.fsencode(path) for path, _ in inside), b"/" + name]
+            # Those nested in others have longer paths.
+            inside = [path for path in self.subvolumes() if path.startswith(name + b"/")]
+            doomed = [b"/" + path for path in (*sorted(inside, key=len, reverse=True), name)]
             # Nothing can be deleted out of a read-only parent, so that goes first for all.
             for change in (_make_writable, btrfsutil.delete_subvolume):
                 for path in doomed:
@@ -110,7 +113,12 @@ class Lab:
                         change(short)
 
     def subvolumes(self) -> list[bytes]:
-        return sorted(os.fsencode(path) for path, _ in btrfsutil.SubvolumeIterator(self.top))
+        """Their paths, which may be deeper than btrfsutil's iterator can look up."""
+        fd = os.open(self.top, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return sorted(one.path for one in list_subvolumes(fd).values() if one.path)
+        finally:
+            os.close(fd)
 
     def sync(self) -> None:
         btrfsutil.sync(self.top)

@@ -31,6 +31,7 @@ DIR_ITEM = 84
 DIR_INDEX = 96
 EXTENT_DATA = 108
 ROOT_ITEM = 132
+ROOT_BACKREF = 144
 
 # struct btrfs_inode_item, 160 bytes: generation, transid, size, nbytes, block_group, nlink, uid,
 # gid, mode, rdev, flags, sequence, reserved[4], then atime, ctime, mtime, otime as (sec, nsec).
@@ -42,6 +43,8 @@ INODE_EXTREF_HEAD = Struct("<QQH")
 # struct btrfs_dir_item: location (objectid, type, offset), transid, data_len, name_len, type; the
 # name and the data follow. The same structure holds xattrs.
 DIR_ITEM_HEAD = Struct("<QBQQHHB")
+# struct btrfs_root_ref: directory, sequence, name_len; the name follows.
+ROOT_REF_HEAD = Struct("<QQH")
 # struct btrfs_file_extent_item up to its type: generation, ram_bytes, compression, encryption,
 # other_encoding, type; inline data follows, or disk_bytenr, disk_num_bytes, offset, num_bytes.
 FILE_EXTENT_HEAD = Struct("<QQBBHB")
@@ -141,6 +144,14 @@ def dir_index(payload: bytes) -> DirEntry:
     objectid, kind, _, _, _, length, form = DIR_ITEM_HEAD.unpack_from(payload)
     name = _cut(payload, DIR_ITEM_HEAD.size, length)
     return DirEntry(name, objectid, kind == ROOT_ITEM, form == FT_DIR)
+
+
+def root_backref(payload: bytes) -> Link:
+    """Decode a ROOT_BACKREF, the place of a subvolume: key (subvolume, ROOT_BACKREF, its parent)."""
+    if len(payload) < ROOT_REF_HEAD.size:
+        raise MalformedItemError("a root ref is cut short")
+    directory, _, length = ROOT_REF_HEAD.unpack_from(payload)
+    return Link(directory, _cut(payload, ROOT_REF_HEAD.size, length))
 
 
 def xattrs(payload: bytes) -> list[tuple[bytes, bytes]]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 NO_UUID = bytes(16)
-READ_ONLY = 1
 # The generation of a filesystem that nothing can write to: none is higher.
 UNWRITTEN = 2**64 - 2
 
@@ -71,24 +70,6 @@ def subvolume_id(path: bytes | int) -> int | None:
         return int(binding.subvolume_id(path))
     except binding.BtrfsUtilError:
         return None
-
-
-def list_subvolumes(fd: int) -> dict[int, Subvolume]:
-    """All subvolumes of the filesystem that `fd` is open on, by id, the top level among them."""
-    binding = _binding()
-    try:
-        top = binding.subvolume_info(fd, FS_TREE_OBJECTID)
-        # A path inside the iterator is relative to the subvolume given as `top`.
-        found = list(binding.SubvolumeIterator(fd, FS_TREE_OBJECTID, info=True))
-    except binding.BtrfsUtilError as error:
-        raise DriftError(
-            f"the subvolumes can't be listed: {error.strerror or error}",
-            "drift needs root for that; run it with sudo",
-        ) from error
-    subvolumes = {FS_TREE_OBJECTID: _subvolume(b"", top)}
-    for path, info in found:
-        subvolumes[info.id] = _subvolume(_bytes(path), info)
-    return subvolumes
 
 
 def sync(fd: int) -> int:
@@ -252,28 +233,9 @@ def _nested_in(live: Subvolume, subvolumes: Mapping[int, Subvolume]) -> set[int]
     return inside
 
 
-def _subvolume(path: bytes, info: object) -> Subvolume:
-    return Subvolume(
-        id=info.id,  # type: ignore[attr-defined]
-        parent_id=info.parent_id,  # type: ignore[attr-defined]
-        directory=info.dir_id,  # type: ignore[attr-defined]
-        path=path,
-        uuid=info.uuid,  # type: ignore[attr-defined]
-        parent_uuid=info.parent_uuid,  # type: ignore[attr-defined]
-        generation=info.generation,  # type: ignore[attr-defined]
-        otransid=info.otransid,  # type: ignore[attr-defined]
-        otime=info.otime,  # type: ignore[attr-defined]
-        read_only=bool(info.flags & READ_ONLY),  # type: ignore[attr-defined]
-    )
-
-
 def _listed(subvolumes: Iterable[Subvolume]) -> str:
     lines = sorted(f"  {shown(subvolume.path)}" for subvolume in subvolumes)
     return "\n".join(lines) or "  (none)"
-
-
-def _bytes(path: str | bytes) -> bytes:
-    return path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
 
 
 def _binding() -> ModuleType:

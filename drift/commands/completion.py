@@ -30,7 +30,7 @@ def blanks(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
 
 def subvolumes(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """The subvolumes on the live root's filesystem; nothing where they can't be listed."""
-    from drift.btrfs.subvolumes import list_subvolumes
+    from drift.btrfs.roots import list_subvolumes
     from drift.errors import DriftError
     from drift.names import exact
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from drift.btrfs import subvolumes as btrfs
 from drift.btrfs.ioctl import lock
+from drift.btrfs.roots import list_subvolumes
 from drift.errors import DriftError
 from drift.saving.beneath import DIRECTORY, open_beneath, proc_path
 from drift.saving.source import Tree
@@ -75,7 +76,7 @@ def remove_leftovers(top: int) -> list[bytes]:
     """Delete the snapshots that a killed run has left on the top level open at `top`."""
     found = sorted(
         subvolume.path
-        for subvolume in btrfs.list_subvolumes(top).values()
+        for subvolume in list_subvolumes(top).values()
         if SNAPSHOT_NAME.fullmatch(subvolume.path)
         and subvolume.read_only
         and subvolume.parent_uuid != btrfs.NO_UUID
