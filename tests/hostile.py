@@ -107,7 +107,7 @@ def read_everything(search: Search) -> None:
     for since in (0, SINCE):
         columns = trees.Columns()
         trees.read_columns(search, LIVE, since, into=columns, buffers=3)
-        touched.sift(search, LIVE, BLANK, since, columns)
+        touched.Sift(LIVE, BLANK, since)(search, columns)
         for row in range(len(columns.names)):
             columns.owner(row)
             columns.mtime(row)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drift.btrfs.items import Link
-    from drift.diff.touched import Unequal
     from drift.diff.trees import Side
+    from drift.diff.unequal import Unequal
 
 
 class Apart(NamedTuple):

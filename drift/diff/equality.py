@@ -6,24 +6,26 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drift.btrfs.trees import Node
 
 # Inline data is smaller than a node; a sparse file behind it may be of any size.
 LARGEST_INLINE = 64 * 1024
 
 
-def entries_apart(left: Node, right: Node) -> tuple[list[bytes], list[bytes]]:
+def entries_apart(left: Iterable[bytes], right: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
     """The DIR_INDEX items of two directories that are not in both."""
-    ours, theirs = _entries(left), _entries(right)
-    return (
-        [ours[key] for key in ours.keys() - theirs.keys()],
-        [theirs[key] for key in theirs.keys() - ours.keys()],
-    )
-
-
-def _entries(node: Node) -> dict[bytes, bytes]:
+    ours, theirs = set(left), set(right)
     # Told apart without the transid, which says when the entry was made.
-    return {payload[:17] + payload[25:]: payload for payload in node.index or ()}
+    mine, others = (
+        {payload[:17] + payload[25:]: payload for payload in payloads}
+        for payloads in (ours - theirs, theirs - ours)
+    )
+    return (
+        [mine[key] for key in mine.keys() - others.keys()],
+        [others[key] for key in others.keys() - mine.keys()],
+    )
 
 
 def equal_but_entries(left: Node, right: Node) -> bool:
@@ -55,19 +57,21 @@ def same_content(left: Node, right: Node) -> bool | None:
         return False
     if left.extents == right.extents or left.size == 0:
         return True
-    bytes_left, bytes_right = _inline_bytes(left), _inline_bytes(right)
+    bytes_left, bytes_right = _inline_of(left), _inline_of(right)
     if bytes_left is not None and bytes_right is not None:
         return bytes_left == bytes_right
     return None
 
 
-def _inline_bytes(node: Node) -> bytes | None:
-    """All bytes of a file that lies in its inode's items, None where it doesn't.
+def _inline_of(node: Node) -> bytes | None:
+    return inline_bytes(node.inline, node.size) if len(node.extents) == 1 else None
 
-    Inline data may end before the file, which then ends in zeros, and other extents may follow it.
+
+def inline_bytes(inline: bytes | None, size: int) -> bytes | None:
+    """All bytes of a file of this `size` whose one extent is `inline` data, None where it is none.
+
+    Inline data may end before the file, which then ends in zeros.
     """
-    if node.inline is None or len(node.extents) != 1 or len(node.inline) > node.size:
+    if inline is None or len(inline) > size or size > LARGEST_INLINE:
         return None
-    if node.size > LARGEST_INLINE:
-        return None
-    return node.inline.ljust(node.size, b"\0")
+    return inline.ljust(size, b"\0")

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from drift.btrfs.trees import Node
     from drift.diff.descend import Event
     from drift.diff.stream import Subtree
-    from drift.diff.touched import Unequal
     from drift.diff.trees import Side
+    from drift.diff.unequal import Altered, Unequal
 
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
@@ -85,8 +85,7 @@ class Comparison:
         self._blank = blank
         self._vanished = vanished
         self._snapshots_whole = whole is not None
-        unequal = live.tree.unequal
-        self._unequal = unequal.nodes
+        unequal = self._unequal = live.tree.unequal
         self._common: Common | None = None
         # Where subvolumes are nested in either tree: they differ from the stubs that a snapshot has
         # in their place, and nothing in the directory around them tells.
@@ -104,7 +103,7 @@ class Comparison:
             whole=whole,
         )
         if since and blank is not None:
-            self._dismiss_equals(live, blank, unequal)
+            self._dismiss_equals(live, blank)
             self._common = Common(live, blank, unequal)
             moves.go_by(self._common)
             for link in (*live.nested_in_own_tree(), *blank.nested_in_own_tree()):
@@ -134,7 +133,8 @@ class Comparison:
 
     # What is touched.
 
-    def _dismiss_equals(self, live: Side, blank: Side, unequal: Unequal) -> None:
+    def _dismiss_equals(self, live: Side, blank: Side) -> None:
+        unequal = self._unequal
         # What the live root has written was compared already, as it was read.
         touched = set(blank.tree.columns.touched).difference(live.tree.columns.touched)
         # An inode number that was free at T can have been taken on both sides, or taken again.
@@ -156,7 +156,7 @@ class Comparison:
 
         Each of them is looked at by itself, so nobody has to go the way down to it.
         """
-        aparts = self._aparts(common, blank, self._live.tree.unequal)
+        aparts = self._aparts(common, blank, self._unequal)
         names = self._names(common, aparts)
         spots = [
             ((path + b"/" + name).replace(b"/", b"\0"), path, directory, name)
@@ -191,7 +191,10 @@ class Comparison:
         Each with its inode, where both sides have one entry for it, else with None.
         """
         names: dict[int, dict[bytes, int | None]] = {}
-        for inode, pair in self._unequal.items():
+        for inode, one in self._unequal.altered.items():
+            if common[one.parent] is not None:
+                names.setdefault(one.parent, {})[one.name] = inode
+        for inode, pair in self._unequal.nodes.items():
             for link in () if inode == ROOT else _links(*pair):
                 if common[link.parent] is not None:
                     names.setdefault(link.parent, {})[link.name] = inode
@@ -224,14 +227,17 @@ class Comparison:
 
     def _stubs_changed(self, live: Place, blank: Place) -> set[bytes]:
         """The stubs in a directory that changed hands: they show its owner as their own."""
-        left, right = self._unequal.get(live.inode, (None, None))
+        left, right = self._unequal.nodes.get(live.inode, (None, None))
         if left is None or right is None or (left.uid, left.gid) == (right.uid, right.gid):
             return set()
         return {entry.name for entry in entries_of(live).values() if entry.subvolume}
 
     def _same_inode(self, path: bytes, inode: int, blank: Side) -> Iterable[Event]:
         """An entry that two directories share: the inode under it differs."""
-        left, right = self._unequal[inode]
+        altered = self._unequal.altered.get(inode)
+        if altered is not None:
+            return (_event_of(path, inode, altered),)
+        left, right = self._unequal.nodes[inode]
         if left is None or right is None:
             self._vanished(path)
             return ()
@@ -360,6 +366,20 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     if left is None or right is None:
         return () if (node := left or right) is None else node.links
     return left.links if left.links == right.links else (*left.links, *right.links)
+
+
+def _event_of(path: bytes, inode: int, altered: Altered) -> Change | Pending:
+    """What `Comparison._contents` says of two nodes."""
+    size, mode, mtime = altered.size, altered.mode & 0o7777, altered.mtime
+    modified = Change(Status.MODIFIED, path, Kind.FILE, size, mode, altered.uid, altered.gid, mtime)
+    if altered.same_content is False:
+        return modified
+    properties = None
+    if not altered.same_properties:
+        properties = modified._replace(status=Status.PROPERTIES)
+    if altered.same_content is None:
+        return Pending(path, inode, path, inode, size, properties, modified)
+    return properties or modified
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:

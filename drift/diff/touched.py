@@ -5,131 +5,134 @@ One tree's touched inodes are compared part by part, so that processes can share
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from drift.btrfs.items import DIR_INDEX, DIR_ITEM_HEAD, FIRST_FREE_OBJECTID, INODE_ITEM, Link
-from drift.btrfs.trees import DIRECTORY_BITS, TYPE_BITS, Node, node_of, read_inodes, read_links
-from drift.diff.equality import entries_apart, equal_but_entries
+from drift.btrfs.items import (
+    DIR_INDEX,
+    DIR_ITEM_HEAD,
+    EXTENT_DATA,
+    FIRST_FREE_OBJECTID,
+    INODE_ITEM,
+    INODE_REF,
+    INODE_REF_HEAD,
+    XATTR_ITEM,
+    Link,
+    inline_data,
+    xattrs,
+)
+from drift.btrfs.trees import (
+    DIRECTORY_BITS,
+    REGULAR_BITS,
+    TYPE_BITS,
+    node_of,
+    read_inodes,
+    read_links,
+)
+from drift.diff.equality import entries_apart, inline_bytes
+from drift.diff.unequal import Altered, Unequal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from drift.btrfs.ioctl import Search
     from drift.btrfs.trees import Columns, Item
 
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
-# Where the four bits that name the type lie in an inode item.
+# Where things lie in an inode item: the four bits that name the type, ...
 MODE_TYPE_BYTE = 53
+GENERATION = slice(0, 8)
+TRANSID = slice(8, 16)
+SIZE = slice(16, 24)
+NLINK = slice(40, 44)
+UID, GID, MODE = slice(44, 48), slice(48, 52), slice(52, 56)
+OWNER_AND_MODE = slice(44, 56)
+MTIME_SECONDS, MTIME_NANOSECONDS = slice(136, 144), slice(144, 148)
+OTIME = slice(148, 160)
+ONE = (1).to_bytes(4, "little")
 
 
-class Unequal(NamedTuple):
-    """The inodes that differ, as either tree has them, and the directories on the ways up from them.
+class Sift:
+    """Compares what was touched of the tree `tree` with the tree `other`, part by part.
 
-    Of a directory that both trees have, the nodes hold no entries, and `apart` holds the DIR_INDEX
-    items that are not in both. `links` holds the one link of each of the directories on the ways up
-    that is not unequal itself.
+    Both were equal just before the generation `since`. What the ways up from one part have shown
+    is not looked up for the next one again.
     """
 
-    nodes: dict[int, tuple[Node | None, Node | None]]
-    apart: dict[int, tuple[list[bytes], list[bytes]]]
-    links: dict[int, Link]
+    def __init__(self, tree: int, other: int, since: int) -> None:
+        self._tree = tree
+        self._other = other
+        self._since = since
+        self._climbed = {FIRST_FREE_OBJECTID}
 
-    def add(
-        self, inode: int, left: Node | None, right: Node | None, *, force: bool = False
-    ) -> None:
-        """Add an inode, as either tree has it, unless it is equal in both."""
-        if left is not None and right is not None:
-            apart = entries_apart(left, right) if left.is_directory else ([], [])
-            if not force and apart == ([], []) and equal_but_entries(left, right):
-                return
-            if left.is_directory and right.is_directory:
-                self.apart[inode] = apart
-                left.index = right.index = None
-        self.nodes[inode] = left, right
+    def __call__(self, search: Search, columns: Columns) -> Any:
+        """What differs among the touched inodes in `columns`: an Unequal as plain types."""
+        found = Unequal()
+        for start in range(0, len(columns.touched), TOGETHER):
+            numbers = columns.touched[start : start + TOGETHER]
+            seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
+            self._compare(search, seen, found)
+        self._climb(search, found)
+        return found.as_plain()
 
+    def _compare(self, search: Search, seen: dict[int, list[Item]], found: Unequal) -> None:
+        """Add to `found` those of the inodes in `seen` that differ."""
+        wanted = [
+            inode
+            for inode, items in seen.items()
+            if not self._was_only_listed(search, inode, items[0][2])
+        ]
+        theirs = dict(read_inodes(search, self._other, wanted))
+        in_part = []
+        for inode in wanted:
+            items = theirs.get(inode)
+            if items is None or not _is_all(seen[inode], items, self._since):
+                in_part.append(inode)
+        seen.update((inode, []) for inode in in_part)
+        seen.update(read_inodes(search, self._tree, in_part))
+        for inode in wanted:
+            mine, items = seen[inode], theirs.get(inode)
+            if mine and items and _add_in_place(found, inode, mine, items):
+                continue
+            found.add(
+                inode,
+                node_of(inode, mine) if mine else None,
+                node_of(inode, items) if items else None,
+            )
 
-def sift(search: Search, tree: int, other: int, since: int, columns: Columns) -> Unequal:
-    """Compare what was touched of `tree`, as `columns` has it, with the tree `other`.
+    def _was_only_listed(self, search: Search, inode: int, item: bytes) -> bool:
+        """Whether a directory was but read since: its inode item was written for its atime alone.
 
-    Both were equal just before the generation `since`.
-    """
-    found = Unequal({}, {}, {})
-    for start in range(0, len(columns.touched), TOGETHER):
-        numbers = columns.touched[start : start + TOGETHER]
-        seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
-        _compare(search, tree, other, since, seen, found)
-    found.links.update(_ways_up(search, tree, found.nodes))
-    return found
-
-
-def as_plain(found: Unequal) -> Any:
-    """What `from_plain` takes, of plain types only: processes hand it on."""
-    nodes = [
-        (inode, left and _node_as_plain(left), right and _node_as_plain(right))
-        for inode, (left, right) in found.nodes.items()
-    ]
-    return nodes, found.apart, [(inode, *link) for inode, link in found.links.items()]
-
-
-def from_plain(plain: Any) -> Unequal:
-    nodes, apart, links = plain
-    return Unequal(
-        {
-            inode: (left and _node_from_plain(left), right and _node_from_plain(right))
-            for inode, left, right in nodes
-        },
-        apart,
-        {inode: Link(parent, name) for inode, parent, name in links},
-    )
-
-
-def _compare(
-    search: Search,
-    tree: int,
-    other: int,
-    since: int,
-    seen: dict[int, list[Item]],
-    found: Unequal,
-) -> None:
-    """Add to `found` those of the inodes in `seen` that differ."""
-    wanted = [
-        inode
-        for inode, items in seen.items()
-        if not _was_only_listed(search, other, since, inode, items[0][2])
-    ]
-    theirs = dict(read_inodes(search, other, wanted))
-    in_part = []
-    for inode in wanted:
-        items = theirs.get(inode)
-        if items is None or not _is_all(seen[inode], items, since):
-            in_part.append(inode)
-    seen.update((inode, []) for inode in in_part)
-    seen.update(read_inodes(search, tree, in_part))
-    for inode in wanted:
-        mine, items = seen[inode], theirs.get(inode)
-        found.add(
-            inode,
-            node_of(inode, mine) if mine else None,
-            node_of(inode, items) if items else None,
+        Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
+        where the other tree's item was not written since, and all but atime and transid is equal in
+        both, names and xattrs are as they were at the parting, which is as they are in the other.
+        """
+        if item[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
+            return False
+        theirs = search.item(self._other, (inode, INODE_ITEM, 0))
+        return (
+            theirs is not None
+            and _transid(theirs) < self._since
+            and _without_atime(item) == _without_atime(theirs)
         )
 
-
-def _was_only_listed(search: Search, other: int, since: int, inode: int, item: bytes) -> bool:
-    """Whether a directory was but read since: its inode item was written for its atime alone.
-
-    Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
-    where the other tree's item was not written since, and all but atime and transid is equal in
-    both, names and xattrs are as they were at the parting, which is as they are in `other`.
-    """
-    if item[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
-        return False
-    theirs = search.item(other, (inode, INODE_ITEM, 0))
-    return (
-        theirs is not None
-        and _transid(theirs) < since
-        and _without_atime(item) == _without_atime(theirs)
-    )
+    def _climb(self, search: Search, found: Unequal) -> None:
+        """Add the links of the directories on the ways up to `found`."""
+        climbed = self._climbed
+        climbed.update(found.nodes)
+        climbed.update(found.links)
+        parents = {one.parent for one in found.altered.values()}
+        parents.update(link.parent for link in found.links.values())
+        parents.update(
+            link.parent
+            for pair in found.nodes.values()
+            for node in pair
+            if node
+            for link in node.links
+        )
+        while wanted := sorted(parents - climbed):
+            climbed.update(wanted)
+            new = dict(read_links(search, self._tree, wanted))
+            found.links.update(new)
+            parents = {link.parent for link in new.values()}
 
 
 def _is_all(mine: list[Item], theirs: list[Item], since: int) -> bool:
@@ -147,57 +150,99 @@ def _is_all(mine: list[Item], theirs: list[Item], since: int) -> bool:
     if head[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
         return all((kind, offset) in keys for kind, offset, _ in theirs)
     names = sum(len(payload) - DIR_ITEM_HEAD.size for kind, _, payload in mine if kind == DIR_INDEX)
-    return int.from_bytes(head[16:24], "little") == 2 * names and all(
+    return int.from_bytes(head[SIZE], "little") == 2 * names and all(
         (kind, offset) in keys for kind, offset, _ in theirs if kind != DIR_INDEX
     )
 
 
+def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Item]) -> bool:
+    """Compare one old inode by its items, if it has one and the same name in both trees.
+
+    Returns whether that could be done; where it couldn't, nodes have to be made of the items. It is
+    what `Unequal.add` does, for the most frequent cases, in a fraction of the time.
+    """
+    head, other = mine[0][2], theirs[0][2]
+    if (
+        len(mine) < 2
+        or len(theirs) < 2
+        or mine[1] != theirs[1]
+        or head[GENERATION] != other[GENERATION]
+        or head[OTIME] != other[OTIME]
+        or head[NLINK] != ONE
+        or other[NLINK] != ONE
+        or (head[MODE_TYPE_BYTE] ^ other[MODE_TYPE_BYTE]) & TYPE_BITS
+    ):
+        return False
+    kind, parent, ref = mine[1]
+    name = ref[INODE_REF_HEAD.size :]
+    if kind != INODE_REF or INODE_REF_HEAD.unpack_from(ref)[1] != len(name):
+        return False
+    same = head[OWNER_AND_MODE] == other[OWNER_AND_MODE] and _same_xattrs(mine, theirs)
+    form = head[MODE_TYPE_BYTE] & TYPE_BITS
+    if form == DIRECTORY_BITS:
+        if not same:
+            return False
+        apart = entries_apart(
+            [payload for kind, _, payload in mine if kind == DIR_INDEX],
+            [payload for kind, _, payload in theirs if kind == DIR_INDEX],
+        )
+        if apart != ([], []):
+            found.apart[inode] = apart
+            found.links[inode] = Link(parent, name)
+        return True
+    if form != REGULAR_BITS:
+        return False
+    content = _same_data(mine, theirs)
+    if not (same and content):
+        found.altered[inode] = Altered(
+            parent,
+            name,
+            int.from_bytes(head[SIZE], "little"),
+            int.from_bytes(head[MODE], "little"),
+            int.from_bytes(head[UID], "little"),
+            int.from_bytes(head[GID], "little"),
+            int.from_bytes(head[MTIME_SECONDS], "little", signed=True) * 1_000_000_000
+            + int.from_bytes(head[MTIME_NANOSECONDS], "little"),
+            content,
+            same,
+        )
+    return True
+
+
+def _same_xattrs(mine: list[Item], theirs: list[Item]) -> bool:
+    ours = [payload for kind, _, payload in mine if kind == XATTR_ITEM]
+    others = [payload for kind, _, payload in theirs if kind == XATTR_ITEM]
+    return ours == others or sorted(pair for item in ours for pair in xattrs(item)) == sorted(
+        pair for item in others for pair in xattrs(item)
+    )
+
+
+def _same_data(mine: list[Item], theirs: list[Item]) -> bool | None:
+    """What `equality.same_content` says of two regular files."""
+    size = mine[0][2][SIZE]
+    if size != theirs[0][2][SIZE]:
+        return False
+    # Without the generation of each extent.
+    ours = [(offset, payload[8:]) for kind, offset, payload in mine if kind == EXTENT_DATA]
+    others = [(offset, payload[8:]) for kind, offset, payload in theirs if kind == EXTENT_DATA]
+    if ours == others or not any(size):
+        return True
+    length = int.from_bytes(size, "little")
+    left, right = _inline(mine, length), _inline(theirs, length)
+    return None if left is None or right is None else left == right
+
+
+def _inline(items: list[Item], size: int) -> bytes | None:
+    extents = [(offset, payload) for kind, offset, payload in items if kind == EXTENT_DATA]
+    if len(extents) != 1 or extents[0][0] != 0:
+        return None
+    return inline_bytes(inline_data(extents[0][1]), size)
+
+
 def _transid(item: bytes) -> int:
-    return int.from_bytes(item[8:16], "little")
+    return int.from_bytes(item[TRANSID], "little")
 
 
 def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     # generation; size to rdev; sequence; ctime, mtime and otime. Not transid, flags and atime.
     return item[0:8], item[16:64], item[72:80], item[124:160]
-
-
-def _ways_up(
-    search: Search, tree: int, nodes: dict[int, tuple[Node | None, Node | None]]
-) -> dict[int, Link]:
-    links: dict[int, Link] = {}
-    seen = {FIRST_FREE_OBJECTID, *nodes}
-    parents: Iterable[int] = (
-        link.parent for pair in nodes.values() for node in pair if node for link in node.links
-    )
-    while wanted := sorted({parent for parent in parents if parent not in seen}):
-        seen.update(wanted)
-        new = dict(read_links(search, tree, wanted))
-        links.update(new)
-        parents = [link.parent for link in new.values()]
-    return links
-
-
-def _node_as_plain(node: Node) -> tuple[object, ...]:
-    return (
-        node.inode,
-        node.generation,
-        node.size,
-        node.nlink,
-        node.uid,
-        node.gid,
-        node.mode,
-        node.rdev,
-        node.mtime,
-        node.otime,
-        [tuple(link) for link in node.links],
-        node.xattrs,
-        node.extents,
-        node.inline,
-        node.index,
-    )
-
-
-def _node_from_plain(plain: Any) -> Node:
-    node = Node(*plain)
-    node.links = [Link(*link) for link in node.links]
-    return node

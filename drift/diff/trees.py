@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drift.btrfs.items import (
     DIR_ITEM_HEAD,
@@ -19,7 +19,6 @@ from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
 from drift.btrfs.trees import (
     NAMES,
-    Columns,
     Node,
     highest_inode,
     node_of,
@@ -27,7 +26,8 @@ from drift.btrfs.trees import (
     read_node,
     read_nodes,
 )
-from drift.diff.touched import Unequal, as_plain, from_plain, sift
+from drift.diff.touched import Sift
+from drift.diff.unequal import Unequal
 
 if TYPE_CHECKING:
     from array import array
@@ -58,21 +58,12 @@ class Tree:
         self.id = tree_id
         self.since = since
 
-        def compare(search: Search, columns: Columns) -> Any:
-            assert other is not None
-            return as_plain(sift(search, tree_id, other, since, columns))
-
-        with_other = bool(since and other is not None)
-        self.columns, parts = read_tree(
-            search, tree_id, since, sift=compare if with_other else None, progress=progress
-        )
+        sift = Sift(tree_id, other, since) if since and other is not None else None
+        self.columns, parts = read_tree(search, tree_id, since, sift=sift, progress=progress)
         # What was touched, where it was compared with the other tree, and how it differs there.
-        self.unequal = Unequal({}, {}, {})
-        for part in parts if with_other else ():
-            piece = from_plain(part)
-            self.unequal.nodes.update(piece.nodes)
-            self.unequal.apart.update(piece.apart)
-            self.unequal.links.update(piece.links)
+        self.unequal = Unequal()
+        for part in parts if sift else ():
+            self.unequal.update(part)
         self._runs: dict[int, list[range]] | None = None
         self._looked_up = 0
         self._kept: dict[int, Node] = {}

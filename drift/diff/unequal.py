@@ -1,0 +1,107 @@
+"""What differs between the inodes of two trees that share a past, as processes hand it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from drift.btrfs.items import Link
+from drift.btrfs.trees import Node
+from drift.diff.equality import entries_apart, equal_but_entries
+
+
+class Altered(NamedTuple):
+    """A regular file that differs under the same one name in the same directory.
+
+    Numbers are those of the first tree, `mtime` in nanoseconds; `same_content` is None where only
+    reading can tell.
+    """
+
+    parent: int
+    name: bytes
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    same_content: bool | None
+    same_properties: bool
+
+
+@dataclass(slots=True)
+class Unequal:
+    """The inodes that differ, by number; each is in `altered`, in `nodes`, or in `apart` alone.
+
+    `nodes` has them as either tree does. `apart` holds, for directories that both trees have, the
+    DIR_INDEX items that are not in both; where nothing else differs, there are no nodes. Nodes of
+    directories in `apart` hold no entries. `links` is the one link in the first tree of each
+    directory on the ways up from all of these, and of those in `apart` that have no nodes.
+    """
+
+    nodes: dict[int, tuple[Node | None, Node | None]] = field(default_factory=dict)
+    altered: dict[int, Altered] = field(default_factory=dict)
+    apart: dict[int, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
+    links: dict[int, Link] = field(default_factory=dict)
+
+    def __contains__(self, inode: object) -> bool:
+        return inode in self.nodes or inode in self.altered or inode in self.apart
+
+    def add(
+        self, inode: int, left: Node | None, right: Node | None, *, force: bool = False
+    ) -> None:
+        """Add an inode, as either tree has it, unless it is equal in both."""
+        if left is not None and right is not None:
+            apart = entries_apart(left.index or (), right.index or ())
+            if not force and apart == ([], []) and equal_but_entries(left, right):
+                return
+            if left.is_directory and right.is_directory:
+                self.apart[inode] = apart
+                left.index = right.index = None
+        self.nodes[inode] = left, right
+
+    def as_plain(self) -> Any:
+        """All of it in plain types, which `update` takes."""
+        nodes = [
+            (inode, left and _node_as_plain(left), right and _node_as_plain(right))
+            for inode, (left, right) in self.nodes.items()
+        ]
+        altered = [(inode, *one) for inode, one in self.altered.items()]
+        links = [(inode, *link) for inode, link in self.links.items()]
+        return nodes, altered, self.apart, links
+
+    def update(self, plain: Any) -> None:
+        """Add what `as_plain` gave for other inodes."""
+        nodes, altered, apart, links = plain
+        for inode, left, right in nodes:
+            self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
+        for inode, *one in altered:
+            self.altered[inode] = Altered(*one)
+        self.apart.update(apart)
+        for inode, parent, name in links:
+            self.links[inode] = Link(parent, name)
+
+
+def _node_as_plain(node: Node) -> tuple[object, ...]:
+    return (
+        node.inode,
+        node.generation,
+        node.size,
+        node.nlink,
+        node.uid,
+        node.gid,
+        node.mode,
+        node.rdev,
+        node.mtime,
+        node.otime,
+        [tuple(link) for link in node.links],
+        node.xattrs,
+        node.extents,
+        node.inline,
+        node.index,
+    )
+
+
+def _node_from_plain(plain: Any) -> Node:
+    node = Node(*plain)
+    node.links = [Link(*link) for link in node.links]
+    return node
