@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 WIDE = Struct("<8xQ16x QQQ20x12s80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
+# Of an INODE_ITEM, from its header on, its length and transid, and the next header's TYPE_AND_LENGTH.
+NARROW = Struct("<28xI8xQ168xII")
 # A header (objectid, offset, type, len) with the head of an INODE_REF, of which the name's length.
 REF_IN_ANSWER = Struct("<8xQQII8xH")
 # uid, gid and mode, and mtime, as the columns keep them.
@@ -207,7 +209,11 @@ def read_columns(
     add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
     add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
     add_name, add_generation = names.append, columns.generations.append
-    wide, type_and_length = WIDE.unpack_from, TYPE_AND_LENGTH.unpack_from
+    wide, narrow, type_and_length = (
+        WIDE.unpack_from,
+        NARROW.unpack_from,
+        TYPE_AND_LENGTH.unpack_from,
+    )
     # The inode whose further names are wanted, None while stepping over an older one's, and the
     # items of one that was touched.
     current: int | None = None
@@ -237,6 +243,27 @@ def read_columns(
                 held = None
                 if transid < since:
                     current = None
+                    # Its neighbours are likely to be as old: step on to the next that is not.
+                    while True:
+                        while kind > INODE_ITEM:
+                            if kind == DIR_ITEM and may_jump:
+                                found = buffer.find(INODE_HEADER, position, limit)
+                                if found >= 0:
+                                    position = found - INODE_HEADER_OFFSET
+                                    kind, length = type_and_length(buffer, position + 24)
+                                    break
+                                may_jump = False
+                            before = position
+                            position += HEADER_SIZE + length
+                            kind, length = type_and_length(buffer, position + 24)
+                        if kind != INODE_ITEM:
+                            break
+                        size, transid, next_kind, next_length = narrow(buffer, position)
+                        if transid >= since or size != INODE_ITEM_SIZE:
+                            break
+                        before = position
+                        position += 192
+                        kind, length = next_kind, next_length
                 elif generation <= since and since:
                     current = None
                     older = inode

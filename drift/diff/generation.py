@@ -171,17 +171,33 @@ class Comparison:
             child = path + b"/" + name
             inside = names[directory]
             inode = inside.pop(name)
-            if inode is None:
+            replaced = self._unequal.replaced.get(directory)
+            if inode is not None:
+                yield from self._same_inode(child, inode, blank)
+            elif replaced is not None and name in replaced:
+                event = _event_of(child, replaced[name])
+                if event is not None:
+                    yield event
+            else:
                 if directory not in looked:
-                    apart = aparts.pop(directory)
+                    apart = self._without_replaced(directory, aparts.pop(directory))
                     places = Place(self._live.tree, directory), Place(blank.tree, directory)
                     looked[directory] = apart, *self._look(*places, *apart, one_directory=True)
                 apart, ours, theirs = looked[directory]
                 yield from self._entry(child, name, apart, ours.get(name), theirs.get(name))
-            else:
-                yield from self._same_inode(child, inode, blank)
             if not inside:
                 looked.pop(directory, None)
+
+    def _without_replaced(self, directory: int, apart: Apart) -> Apart:
+        """The entries that were not compared yet."""
+        done = self._unequal.replaced.get(directory)
+        if done is None:
+            return apart
+        live, blank = (
+            {name: entry for name, entry in entries.items() if name not in done}
+            for entries in apart
+        )
+        return Apart(live, blank)
 
     def _names(
         self, common: Common, aparts: Mapping[int, Apart]
@@ -236,7 +252,8 @@ class Comparison:
         """An entry that two directories share: the inode under it differs."""
         altered = self._unequal.altered.get(inode)
         if altered is not None:
-            return (_event_of(path, inode, altered),)
+            event = _event_of(path, altered)
+            return () if event is None else (event,)
         left, right = self._unequal.nodes[inode]
         if left is None or right is None:
             self._vanished(path)
@@ -368,18 +385,27 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     return left.links if left.links == right.links else (*left.links, *right.links)
 
 
-def _event_of(path: bytes, inode: int, altered: Altered) -> Change | Pending:
+def _event_of(path: bytes, altered: Altered) -> Change | Pending | None:
     """What `Comparison._contents` says of two nodes."""
-    size, mode, mtime = altered.size, altered.mode & 0o7777, altered.mtime
-    modified = Change(Status.MODIFIED, path, Kind.FILE, size, mode, altered.uid, altered.gid, mtime)
+    modified = Change(
+        Status.MODIFIED,
+        path,
+        Kind.FILE,
+        altered.size,
+        altered.mode & 0o7777,
+        altered.uid,
+        altered.gid,
+        altered.mtime,
+        replaced=altered.replaced,
+    )
     if altered.same_content is False:
         return modified
     properties = None
     if not altered.same_properties:
         properties = modified._replace(status=Status.PROPERTIES)
-    if altered.same_content is None:
-        return Pending(path, inode, path, inode, size, properties, modified)
-    return properties or modified
+    if altered.same_content:
+        return properties
+    return Pending(path, altered.inode, path, altered.other, altered.size, properties, modified)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:

@@ -17,6 +17,7 @@ from drift.btrfs.items import (
     INODE_REF_HEAD,
     XATTR_ITEM,
     Link,
+    dir_index,
     inline_data,
     xattrs,
 )
@@ -32,6 +33,8 @@ from drift.diff.equality import entries_apart, inline_bytes
 from drift.diff.unequal import Altered, Unequal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from drift.btrfs.ioctl import Search
     from drift.btrfs.trees import Columns, Item
 
@@ -70,6 +73,9 @@ class Sift:
             numbers = columns.touched[start : start + TOGETHER]
             seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
             self._compare(search, seen, found)
+        names = list(_names_in_both(found))
+        for start in range(0, len(names), TOGETHER):
+            self._compare_replaced(search, names[start : start + TOGETHER], found)
         self._climb(search, found)
         return found.as_plain()
 
@@ -113,6 +119,23 @@ class Sift:
             and _transid(theirs) < self._since
             and _without_atime(item) == _without_atime(theirs)
         )
+
+    def _compare_replaced(
+        self, search: Search, names: list[tuple[int, bytes, int, int]], found: Unequal
+    ) -> None:
+        """Compare the files that took another's place, as an atomic replace leaves them.
+
+        `names` are directory, name, and the inode that either tree has there.
+        """
+        ours = dict(read_inodes(search, self._tree, sorted({inode for _, _, inode, _ in names})))
+        others = dict(read_inodes(search, self._other, sorted({other for *_, other in names})))
+        for directory, name, inode, other in names:
+            mine, theirs = ours.get(inode), others.get(other)
+            if mine and theirs and _is_regular(mine) and _is_regular(theirs):
+                content, same = _same_data(mine, theirs), _same_properties(mine, theirs)
+                found.replaced.setdefault(directory, {})[name] = _altered(
+                    directory, name, inode, other, mine, theirs, content, same
+                )
 
     def _climb(self, search: Search, found: Unequal) -> None:
         """Add the links of the directories on the ways up to `found`."""
@@ -177,9 +200,8 @@ def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Ite
     name = ref[INODE_REF_HEAD.size :]
     if kind != INODE_REF or INODE_REF_HEAD.unpack_from(ref)[1] != len(name):
         return False
-    same = head[OWNER_AND_MODE] == other[OWNER_AND_MODE] and _same_xattrs(mine, theirs)
-    form = head[MODE_TYPE_BYTE] & TYPE_BITS
-    if form == DIRECTORY_BITS:
+    same = _same_properties(mine, theirs)
+    if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
         if not same:
             return False
         apart = entries_apart(
@@ -190,26 +212,63 @@ def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Ite
             found.apart[inode] = apart
             found.links[inode] = Link(parent, name)
         return True
-    if form != REGULAR_BITS:
+    if not _is_regular(mine):
         return False
     content = _same_data(mine, theirs)
     if not (same and content):
-        found.altered[inode] = Altered(
-            parent,
-            name,
-            int.from_bytes(head[SIZE], "little"),
-            int.from_bytes(head[MODE], "little"),
-            int.from_bytes(head[UID], "little"),
-            int.from_bytes(head[GID], "little"),
-            int.from_bytes(head[MTIME_SECONDS], "little", signed=True) * 1_000_000_000
-            + int.from_bytes(head[MTIME_NANOSECONDS], "little"),
-            content,
-            same,
-        )
+        found.altered[inode] = _altered(parent, name, inode, inode, mine, theirs, content, same)
     return True
 
 
-def _same_xattrs(mine: list[Item], theirs: list[Item]) -> bool:
+def _altered(
+    parent: int,
+    name: bytes,
+    inode: int,
+    other: int,
+    mine: list[Item],
+    theirs: list[Item],
+    same_content: bool | None,
+    same_properties: bool,
+) -> Altered:
+    head = mine[0][2]
+    return Altered(
+        parent,
+        name,
+        inode,
+        other,
+        (inode, head[GENERATION]) != (other, theirs[0][2][GENERATION]),
+        int.from_bytes(head[SIZE], "little"),
+        int.from_bytes(head[MODE], "little"),
+        int.from_bytes(head[UID], "little"),
+        int.from_bytes(head[GID], "little"),
+        int.from_bytes(head[MTIME_SECONDS], "little", signed=True) * 1_000_000_000
+        + int.from_bytes(head[MTIME_NANOSECONDS], "little"),
+        same_content,
+        same_properties,
+    )
+
+
+def _names_in_both(found: Unequal) -> Iterator[tuple[int, bytes, int, int]]:
+    """The names in directories in `found.apart` that are a file in either tree, not the same one."""
+    for directory, (mine, theirs) in found.apart.items():
+        if mine and theirs:
+            entries = {entry.name: entry for entry in map(dir_index, theirs)}
+            for entry in map(dir_index, mine):
+                other = entries.get(entry.name)
+                if other is not None and not any(
+                    one.subvolume or one.directory for one in (entry, other)
+                ):
+                    yield directory, entry.name, entry.objectid, other.objectid
+
+
+def _is_regular(items: list[Item]) -> bool:
+    return items[0][2][MODE_TYPE_BYTE] & TYPE_BITS == REGULAR_BITS
+
+
+def _same_properties(mine: list[Item], theirs: list[Item]) -> bool:
+    """What `equality.same_properties` says of two inodes."""
+    if mine[0][2][OWNER_AND_MODE] != theirs[0][2][OWNER_AND_MODE]:
+        return False
     ours = [payload for kind, _, payload in mine if kind == XATTR_ITEM]
     others = [payload for kind, _, payload in theirs if kind == XATTR_ITEM]
     return ours == others or sorted(pair for item in ours for pair in xattrs(item)) == sorted(

@@ -11,14 +11,18 @@ from drift.diff.equality import entries_apart, equal_but_entries
 
 
 class Altered(NamedTuple):
-    """A regular file that differs under the same one name in the same directory.
+    """A regular file that both trees have under one name in one directory, and not alike.
 
-    Numbers are those of the first tree, `mtime` in nanoseconds; `same_content` is None where only
-    reading can tell.
+    Numbers are those of the first tree but `other`, the inode in the second one; `mtime` is in
+    nanoseconds. `same_content` is None where only reading can tell. `replaced` says that another
+    inode took the place.
     """
 
     parent: int
     name: bytes
+    inode: int
+    other: int
+    replaced: bool
     size: int
     mode: int
     uid: int
@@ -34,13 +38,15 @@ class Unequal:
 
     `nodes` has them as either tree does. `apart` holds, for directories that both trees have, the
     DIR_INDEX items that are not in both; where nothing else differs, there are no nodes. Nodes of
-    directories in `apart` hold no entries. `links` is the one link in the first tree of each
-    directory on the ways up from all of these, and of those in `apart` that have no nodes.
+    directories in `apart` hold no entries. `replaced` has, by directory and name, those files in
+    `apart` that were compared already; they may turn out alike. `links` is the one link in the first
+    tree of each directory on the ways up from all of these, and of those in `apart` without nodes.
     """
 
     nodes: dict[int, tuple[Node | None, Node | None]] = field(default_factory=dict)
     altered: dict[int, Altered] = field(default_factory=dict)
     apart: dict[int, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
+    replaced: dict[int, dict[bytes, Altered]] = field(default_factory=dict)
     links: dict[int, Link] = field(default_factory=dict)
 
     def __contains__(self, inode: object) -> bool:
@@ -65,18 +71,21 @@ class Unequal:
             (inode, left and _node_as_plain(left), right and _node_as_plain(right))
             for inode, (left, right) in self.nodes.items()
         ]
-        altered = [(inode, *one) for inode, one in self.altered.items()]
+        altered = [tuple(one) for one in self.altered.values()]
+        replaced = [tuple(one) for inside in self.replaced.values() for one in inside.values()]
         links = [(inode, *link) for inode, link in self.links.items()]
-        return nodes, altered, self.apart, links
+        return nodes, altered, self.apart, replaced, links
 
     def update(self, plain: Any) -> None:
         """Add what `as_plain` gave for other inodes."""
-        nodes, altered, apart, links = plain
+        nodes, altered, apart, replaced, links = plain
         for inode, left, right in nodes:
             self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
-        for inode, *one in altered:
-            self.altered[inode] = Altered(*one)
+        for one in map(Altered._make, altered):
+            self.altered[one.inode] = one
         self.apart.update(apart)
+        for one in map(Altered._make, replaced):
+            self.replaced.setdefault(one.parent, {})[one.name] = one
         for inode, parent, name in links:
             self.links[inode] = Link(parent, name)
 
