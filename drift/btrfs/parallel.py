@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from array import array
 
 # A tree that is read within so many buffers is not worth a second process.
-BUFFERS_ALONE = 16
+BUFFERS_ALONE = 4
 # Work is handed out in pieces, for inodes lie closer in some places than in others.
 PIECES = 48
 MOST_PROCESSES = 4

@@ -12,6 +12,7 @@ from drift.btrfs.items import (
     DIR_ITEM_HEAD,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
+    INODE,
     INODE_ITEM,
     INODE_REF,
     INODE_REF_HEAD,
@@ -46,10 +47,10 @@ GENERATION = slice(0, 8)
 TRANSID = slice(8, 16)
 SIZE = slice(16, 24)
 NLINK = slice(40, 44)
-UID, GID, MODE = slice(44, 48), slice(48, 52), slice(52, 56)
 OWNER_AND_MODE = slice(44, 56)
-MTIME_SECONDS, MTIME_NANOSECONDS = slice(136, 144), slice(144, 148)
 OTIME = slice(148, 160)
+# ... and in a DIR_INDEX.
+ENTRY_TRANSID = slice(17, 25)
 ONE = (1).to_bytes(4, "little")
 
 
@@ -84,7 +85,7 @@ class Sift:
         wanted = [
             inode
             for inode, items in seen.items()
-            if not self._was_only_listed(search, inode, items[0][2])
+            if not self._was_only_listed(search, inode, items)
         ]
         theirs = dict(read_inodes(search, self._other, wanted))
         in_part = []
@@ -104,20 +105,25 @@ class Sift:
                 node_of(inode, items) if items else None,
             )
 
-    def _was_only_listed(self, search: Search, inode: int, item: bytes) -> bool:
+    def _was_only_listed(self, search: Search, inode: int, items: list[Item]) -> bool:
         """Whether a directory was but read since: its inode item was written for its atime alone.
 
         Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
         where the other tree's item was not written since, and all but atime and transid is equal in
         both, names and xattrs are as they were at the parting, which is as they are in the other.
         """
-        if item[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
+        head = items[0][2]
+        if head[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
+            return False
+        kind, _, newest = items[-1]
+        if kind == DIR_INDEX and _transid_of_entry(newest) >= self._since:
+            # No need to ask.
             return False
         theirs = search.item(self._other, (inode, INODE_ITEM, 0))
         return (
             theirs is not None
             and _transid(theirs) < self._since
-            and _without_atime(item) == _without_atime(theirs)
+            and _without_atime(head) == _without_atime(theirs)
         )
 
     def _compare_replaced(
@@ -168,13 +174,22 @@ def _is_all(mine: list[Item], theirs: list[Item], since: int) -> bool:
     """
     if _transid(theirs[0][2]) >= since:
         return False
-    keys = {(kind, offset) for kind, offset, _ in mine}
     head = mine[0][2]
-    if head[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
-        return all((kind, offset) in keys for kind, offset, _ in theirs)
-    names = sum(len(payload) - DIR_ITEM_HEAD.size for kind, _, payload in mine if kind == DIR_INDEX)
-    return int.from_bytes(head[SIZE], "little") == 2 * names and all(
-        (kind, offset) in keys for kind, offset, _ in theirs if kind != DIR_INDEX
+    if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
+        mine, entries = _parted(mine)
+        theirs, _ = _parted(theirs)
+        names = sum(map(len, entries)) - DIR_ITEM_HEAD.size * len(entries)
+        if int.from_bytes(head[SIZE], "little") != 2 * names:
+            return False
+    keys = [item[:2] for item in theirs]
+    return keys == [item[:2] for item in mine] or {item[:2] for item in mine}.issuperset(keys)
+
+
+def _parted(items: list[Item]) -> tuple[list[Item], list[bytes]]:
+    """The items of a directory that are no DIR_INDEX, and the payloads of those that are."""
+    return (
+        [item for item in items if item[0] != DIR_INDEX],
+        [item[2] for item in items if item[0] == DIR_INDEX],
     )
 
 
@@ -204,10 +219,7 @@ def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Ite
     if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
         if not same:
             return False
-        apart = entries_apart(
-            [payload for kind, _, payload in mine if kind == DIR_INDEX],
-            [payload for kind, _, payload in theirs if kind == DIR_INDEX],
-        )
+        apart = entries_apart(_parted(mine)[1], _parted(theirs)[1])
         if apart != ([], []):
             found.apart[inode] = apart
             found.links[inode] = Link(parent, name)
@@ -230,22 +242,15 @@ def _altered(
     same_content: bool | None,
     same_properties: bool,
 ) -> Altered:
-    head = mine[0][2]
+    (
+        generation, _, size, _, _, _, uid, gid, mode, _, _, _,
+        _, _, _, _, seconds, nanoseconds, _, _,
+    ) = INODE.unpack(mine[0][2])  # fmt: skip
+    replaced = (inode, generation) != (other, int.from_bytes(theirs[0][2][GENERATION], "little"))
+    mtime = seconds * 1_000_000_000 + nanoseconds
     return Altered(
-        parent,
-        name,
-        inode,
-        other,
-        (inode, head[GENERATION]) != (other, theirs[0][2][GENERATION]),
-        int.from_bytes(head[SIZE], "little"),
-        int.from_bytes(head[MODE], "little"),
-        int.from_bytes(head[UID], "little"),
-        int.from_bytes(head[GID], "little"),
-        int.from_bytes(head[MTIME_SECONDS], "little", signed=True) * 1_000_000_000
-        + int.from_bytes(head[MTIME_NANOSECONDS], "little"),
-        same_content,
-        same_properties,
-    )
+        parent, name, inode, other, replaced, size, mode, uid, gid, mtime, same_content, same_properties
+    )  # fmt: skip
 
 
 def _names_in_both(found: Unequal) -> Iterator[tuple[int, bytes, int, int]]:
@@ -300,6 +305,10 @@ def _inline(items: list[Item], size: int) -> bytes | None:
 
 def _transid(item: bytes) -> int:
     return int.from_bytes(item[TRANSID], "little")
+
+
+def _transid_of_entry(item: bytes) -> int:
+    return int.from_bytes(item[ENTRY_TRANSID], "little")
 
 
 def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
