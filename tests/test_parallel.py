@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import count
 
 import pytest
 
@@ -98,6 +99,21 @@ def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
     monkeypatch.setattr(parallel, "_work", take_and_die)
     assert parallel.read_tree(search, number, 0, processes=2)[0] == whole(search, number)
+
+
+@pytest.mark.parametrize(("busy", "wanted"), [(1.0, 2), (0.0, parallel.WAITING_PROCESSES)])
+def test_more_processes_read_where_one_waits_for_the_disk(monkeypatch, tree, busy, wanted):
+    search, number = tree
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(parallel.os, "fork", lambda: forks.append(1) or fork())
+    wall, processor = count(), count()
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(parallel.time, "process_time", lambda: busy * next(processor))
+    assert parallel.read_tree(search, number, 0)[0] == whole(search, number)
+    assert len(forks) + 1 == wanted
 
 
 def test_reading_stops_between_inodes_and_goes_on_there(tree):

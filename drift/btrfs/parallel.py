@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 import mmap
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 4
+# Who gets these at less than this share of a processor waits for the disk.
+WAITING = 0.5
+MOST_PROCESSES = 4
+# With so many, a disk has several requests at once to choose from.
+WAITING_PROCESSES = 8
 # Work is handed out in pieces, for inodes lie closer in some places than in others.
 PIECES = 48
-MOST_PROCESSES = 4
 # The bytes behind all parts of a process that say how long the last of them is.
 LENGTH = 8
 
@@ -59,14 +64,18 @@ def read_tree(
     columns = Columns()
     highest = highest_inode(search, tree)
     jump = highest < MOST_INODES
+    begun, busy = time.perf_counter(), time.process_time()
     reached = read_columns(
         search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE, jump=jump
     )
+    share = (time.process_time() - busy) / (time.perf_counter() - begun)
     sifted = [_sifted(search, sift, columns)]
     if reached is None:
         return columns, sifted
     if processes is None:
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+        if share < WAITING:
+            processes = WAITING_PROCESSES
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
         rest = Columns(folders=columns.folders)

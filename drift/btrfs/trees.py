@@ -439,22 +439,24 @@ def read_inodes(
 
 def _items_of(search: Search, tree: int, wanted: list[int]) -> dict[int, list[Item]]:
     found: dict[int, list[Item]] = {}
-    chosen = frozenset(wanted)
     key: Key = (wanted[0], 0, 0)
     last: Key = (wanted[-1], ANY_TYPE, ANY)
-    unpack = HEADER.unpack_from
+    buffer, unpack = search.buffer, HEADER.unpack_from
+    chosen = wanted if len(wanted) < NEARBY else frozenset(wanted)
+    inode, items = -1, None
     while count := search.fetch(tree, key, last, zeroed=False):
-        buffer, position = search.buffer, search.START
+        position = search.START
         for _ in range(count):
-            _, inode, offset, kind, length = unpack(buffer, position)
+            _, objectid, offset, kind, length = unpack(buffer, position)
             start = position + HEADER_SIZE
             position = start + length
             if kind == INODE_ITEM:
+                inode, items = objectid, None
                 if inode in chosen:
-                    found[inode] = [(kind, offset, buffer[start:position])]
-            elif kind != DIR_ITEM and inode in found:
-                found[inode].append((kind, offset, buffer[start:position]))
-        key = _onward(key, (inode, kind, offset))
+                    items = found[inode] = [(kind, offset, buffer[start:position])]
+            elif kind != DIR_ITEM and items is not None and objectid == inode:
+                items.append((kind, offset, buffer[start:position]))
+        key = _onward(key, (objectid, kind, offset))
         if search.ended(position) or key > last:
             break
     return found

@@ -231,6 +231,8 @@ class Comparison:
     def _apart(self, common: Common, blank: Side, directory: int) -> Apart:
         """The entries of a directory in common that may differ, subvolumes among them."""
         apart = common.apart(directory)
+        if directory not in self._nested and directory not in self._unequal.nodes:
+            return apart
         places = Place(self._live.tree, directory), Place(blank.tree, directory)
         nested = self._nested.get(directory, set()) | self._stubs_changed(*places)
         if not nested:
