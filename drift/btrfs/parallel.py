@@ -257,6 +257,6 @@ def _append(columns: Columns, piece: Columns) -> None:
         column.extend(getattr(piece, name))
     columns.owners.extend(piece.owners)
     columns.names += piece.names
-    columns.targets.update((rows + row, target) for row, target in piece.targets.items())
+    columns.targets.update({rows + row: target for row, target in piece.targets.items()})
     columns.directories.update(piece.directories)
-    columns.others.extend(rows + row for row in piece.others)
+    columns.others.extend([rows + row for row in piece.others])

@@ -10,6 +10,8 @@ from drift.btrfs.trees import (
     BYTES,
     DIRECTORY_BITS,
     FILES,
+    NAMES,
+    NEVER,
     NEWEST,
     OWNER,
     TYPE_BITS,
@@ -130,24 +132,24 @@ class OneSided:
     def _summed(self, path: bytes, tree: Tree, top: int, side: Side) -> Iterator[Event]:
         columns, others = tree.columns, tree.others
         names, inodes, owners = columns.names, columns.inodes, columns.owners
-        folders = columns.folders
+        folders, sizes = columns.folders, columns.directories
+        empty = [0, 0, NEVER, 0]
         directories = files = size = newest = 0
         alone = path, top
         below = [alone]
         while below:
             path_here, inode = below.pop()
-            if not tree.rows_are_all(inode):
+            folder = folders.get(inode, empty)
+            # What `rows_are_all` asks.
+            if sizes.get(inode) != 2 * folder[NAMES]:
                 # Something older was moved in, or a subvolume is nested here.
                 at = Place(tree, inode)
                 listed = self._listed(path_here, at, side, Status.ADDED, alive=False)
                 yield Descend(listed, path_here, at)
                 continue
-            if directories > len(columns.directories):
+            if directories > len(sizes):
                 self._vanished(path_here)
                 break
-            folder = folders.get(inode)
-            if folder is None:
-                continue
             if folder[FILES]:
                 alone = path_here, inode
                 files += folder[FILES]
