@@ -13,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs import ioctl, trees
+from drift.btrfs.columns import Columns, read_columns
 from drift.btrfs.ioctl import HEADER, HEADER_SIZE, SEARCH_ARGS, Search
 from drift.btrfs.items import LAST_FREE_OBJECTID, dir_index, told_as_damage
 from drift.btrfs.subvolumes import Subvolume
@@ -105,8 +106,8 @@ def answering(kernel: Callable[..., int]) -> Iterator[Search]:
 def read_everything(search: Search) -> None:
     """Ask all that drift asks of one tree."""
     for since in (0, SINCE):
-        columns = trees.Columns()
-        trees.read_columns(search, LIVE, since, into=columns, buffers=3)
+        columns = Columns()
+        read_columns(search, LIVE, since, into=columns, buffers=3)
         touched.Sift(LIVE, BLANK, since)(search, columns)
         for row in range(len(columns.names)):
             columns.owner(row)

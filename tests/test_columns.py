@@ -5,6 +5,7 @@ from struct import Struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from drift.btrfs.columns import INODE_HEADER, INODE_HEADER_OFFSET, MOST_INODES
 from drift.btrfs.ioctl import HEADER
 from drift.btrfs.items import (
     DIR_INDEX,
@@ -13,7 +14,7 @@ from drift.btrfs.items import (
     INODE_ITEM,
     ROOT_ITEM,
 )
-from drift.btrfs.trees import INODE_HEADER, INODE_HEADER_OFFSET, INODE_ITEM_SIZE, MOST_INODES
+from drift.btrfs.trees import INODE_ITEM_SIZE
 
 # Numbers with the bytes of the header in every place come more often than chance would have it.
 numbers = st.one_of(

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drift.btrfs import items, trees
+from drift.btrfs.columns import Columns, read_columns
 from drift.btrfs.ioctl import HEADER
 from drift.btrfs.items import MalformedItemError
 from drift.diff.trees import Tree
@@ -119,7 +120,7 @@ def test_an_answer_that_leads_back_is_damage():
         for read in (
             lambda: list(trees.read_items(search, LIVE, (256, 0, 1), (400, 255, 0))),
             lambda: list(trees.read_nodes(search, LIVE, [299, 300, 301])),
-            lambda: trees.read_columns(search, LIVE, 0, first=257, into=trees.Columns()),
+            lambda: read_columns(search, LIVE, 0, first=257, into=Columns()),
         ):
             with pytest.raises(MalformedItemError, match="out of order"):
                 read()
@@ -129,7 +130,7 @@ def test_an_item_that_is_longer_than_its_answer_is_damage():
     answers = [(2, HEADER.pack(SINCE, 256, 0, items.XATTR_ITEM, 2**31))]
     for read in (
         lambda search: list(trees.read_nodes(search, LIVE, [256])),
-        lambda search: trees.read_columns(search, LIVE, 0, into=trees.Columns()),
+        lambda search: read_columns(search, LIVE, 0, into=Columns()),
     ):
         with (
             pytest.raises(MalformedItemError, match="longer than"),

@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 
 from drift.btrfs import parallel
+from drift.btrfs.columns import Columns, read_columns
 from drift.btrfs.ioctl import Search
 from drift.btrfs.subvolumes import subvolume_id, sync
-from drift.btrfs.trees import Columns, read_columns
 
 pytestmark = pytest.mark.btrfs
 

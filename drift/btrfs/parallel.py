@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from drift.btrfs.columns import MOST_INODES, Columns, add_folders, read_columns
 from drift.btrfs.ioctl import Search
 from drift.btrfs.items import LAST_FREE_OBJECTID
-from drift.btrfs.trees import MOST_INODES, Columns, add_folders, highest_inode, read_columns
+from drift.btrfs.trees import highest_inode
 from drift.errors import DriftError
 
 if TYPE_CHECKING:

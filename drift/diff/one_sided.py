@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drift.btrfs.ioctl import ANY
-from drift.btrfs.items import kind_of
-from drift.btrfs.trees import (
+from drift.btrfs.columns import (
     BYTES,
     DIRECTORY_BITS,
     FILES,
@@ -17,6 +15,8 @@ from drift.btrfs.trees import (
     TYPE_BITS,
     TYPE_BYTE,
 )
+from drift.btrfs.ioctl import ANY
+from drift.btrfs.items import kind_of
 from drift.diff.descend import Descend
 from drift.diff.equality import same_content
 from drift.diff.sight import Place, change_of, entries_of, see, seen_of

@@ -13,7 +13,7 @@ from drift.model import Change, Kind, OnePath, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from drift.btrfs.trees import Columns
+    from drift.btrfs.columns import Columns
 
 
 class Block(NamedTuple):

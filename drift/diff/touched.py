@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS
 from drift.btrfs.items import (
     DIR_INDEX,
     DIR_ITEM_HEAD,
@@ -22,22 +23,16 @@ from drift.btrfs.items import (
     inline_data,
     xattrs,
 )
-from drift.btrfs.trees import (
-    DIRECTORY_BITS,
-    REGULAR_BITS,
-    TYPE_BITS,
-    node_of,
-    read_inodes,
-    read_links,
-)
+from drift.btrfs.trees import node_of, read_inodes, read_links
 from drift.diff.equality import entries_apart, inline_bytes
 from drift.diff.unequal import Altered, Unequal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drift.btrfs.columns import Columns
     from drift.btrfs.ioctl import Search
-    from drift.btrfs.trees import Columns, Item
+    from drift.btrfs.trees import Item
 
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096

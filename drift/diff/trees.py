@@ -6,6 +6,7 @@ import stat
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from drift.btrfs.columns import NAMES
 from drift.btrfs.items import (
     DIR_ITEM_HEAD,
     EMPTY_SUBVOL_DIR_OBJECTID,
@@ -17,15 +18,7 @@ from drift.btrfs.items import (
 )
 from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
-from drift.btrfs.trees import (
-    NAMES,
-    Node,
-    highest_inode,
-    node_of,
-    read_links,
-    read_node,
-    read_nodes,
-)
+from drift.btrfs.trees import Node, highest_inode, node_of, read_links, read_node, read_nodes
 from drift.diff.touched import Sift
 from drift.diff.unequal import Unequal
 
