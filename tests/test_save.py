@@ -71,6 +71,20 @@ def test_what_is_suggested_is_saved_from_a_snapshot_that_is_removed(machine):
     assert machine.subvolumes() == machine.before
 
 
+def test_what_to_do_next_is_said_only_where_something_was_saved(machine):
+    (machine.kept / "var").mkdir()
+    subprocess.run(["chattr", "+i", str(machine.kept / "var")], check=True)
+    try:
+        code, out, err = drift(machine, "save", "--yes", "/var/lib/bluetooth")
+    finally:
+        subprocess.run(["chattr", "-i", str(machine.kept / "var")], check=True)
+    assert (code, "Next:" in err) == (4, False), out
+    code, _, err = drift(machine, "save", "--yes", "/var/lib/bluetooth")
+    assert (code, "Next: declare what was saved" in err) == (0, True)
+    code, _, err = drift(machine, "save", "--yes", "/var/lib/bluetooth")
+    assert (code, "Next:" in err) == (0, False)
+
+
 def test_copies_on_the_same_filesystem_share_their_data(machine):
     drift(machine, "save", "--yes")
     said = machine.btrfs("filesystem", "du", "--raw", str(machine.kept / "var/lib/bluetooth"))

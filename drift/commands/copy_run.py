@@ -87,7 +87,7 @@ class CopyRun:
 
     def save(self, *, yes: bool) -> ExitCode:
         from drift.errors import ExitCode
-        from drift.saving.plan import make_plan
+        from drift.saving.plan import Action, make_plan
         from drift.saving.store import open_store
 
         items: list[Item] = []
@@ -112,7 +112,9 @@ class CopyRun:
                         click.echo("Nothing was copied.")
                         return ExitCode.AT_STAKE
                     done = self._copy(plan, source, opened)
-                    copied = copied or bool(plan.to_copy)
+                    copied = copied or any(
+                        item.action in (Action.COPY, Action.REPLACE) for item in done
+                    )
                     items += done
         if copied and not self.quiet:
             from drift.render.save_text import next_steps
