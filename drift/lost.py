@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.subvolumes import relate
-from drift.compare import differences, open_top
+from drift.compare import open_top
 from drift.errors import DriftError
 from drift.group import complete, group
 from drift.judge import Facts, Judge
 from drift.model import Engine, Report, Root, Status, Verdict
 from drift.names import shown
 from drift.old_roots import old_roots, old_tree
+from drift.pipeline import feed
 from drift.saving.reading import kind_and_owner
 
 if TYPE_CHECKING:
@@ -94,17 +95,7 @@ def read_lost(
     book = with_reviewed(book, root, persistence.stores)
     judge = Judge(book.walk(homes), facts)
     skipped: list[Skipped] = [*accounts.skipped, *regenerated.skipped]
-    with differences(
-        both,
-        skipped,
-        progress=progress,
-        needs_content=judge.needs_content,
-        ordered=False,
-        whole=judge.whole,
-    ) as stream:
-        for item in stream:
-            if getattr(item, "status", None) is not Status.DELETED:
-                judge.feed(item)
+    feed(judge, both, skipped, progress=progress, but=Status.DELETED)
     entries = judge.entries()
     with ExitStack() as stack:
         tree = stack.enter_context(old_tree(open_top(both, stack), old))

@@ -19,7 +19,8 @@ from drift.system.mounts import join
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from drift.model import Entry, Kind
+    from drift.locate import Located
+    from drift.model import Entry, Kind, Status
     from drift.persistence import Persistence
     from drift.rulebook import Rule
     from drift.system.accounts import Accounts
@@ -61,6 +62,31 @@ class Scan:
     pending: tuple[Entry, ...]
     notes: tuple[str, ...]
     expired: tuple[Rule, ...] = ()
+
+
+def feed(
+    judge: Judge,
+    located: Located,
+    skipped: list[Skipped],
+    *,
+    progress: Callable[[int], None] | None = None,
+    but: Status | None = None,
+) -> None:
+    """Give `judge` every difference between the two roots, except those with the status `but`.
+
+    What can't be read is added to `skipped`.
+    """
+    with differences(
+        located,
+        skipped,
+        progress=progress,
+        needs_content=judge.needs_content,
+        ordered=False,
+        whole=judge.whole,
+    ) as stream:
+        for item in stream:
+            if item.status is not but:
+                judge.feed(item)
 
 
 def scan(
@@ -109,16 +135,7 @@ def scan(
         )
         judge = Judge(with_unit_rules(book, units.rules).walk(homes), facts)
         skipped = [*accounts.skipped, *regenerated.skipped, *units.skipped]
-        with differences(
-            located,
-            skipped,
-            progress=progress,
-            needs_content=judge.needs_content,
-            ordered=False,
-            whole=judge.whole,
-        ) as stream:
-            for item in stream:
-                judge.feed(item)
+        feed(judge, located, skipped, progress=progress)
         entries = judge.entries()
         groups = group(
             (entry for entry in entries if entry.finding.verdict is not Verdict.KEPT), homes
