@@ -19,6 +19,10 @@ the base generation (`subvolumes.relate`: both trees were equal just before T):
   operation on its names or xattrs raises the `sequence` of its inode item, so if that and all else
   but atime and transid is equal to the blank's, which was not written since T, so are its entries
   (`touched._was_only_listed`).
+- What differs without moving needs no second look: a file with one and the same name in both trees,
+  and one that took another's place under a name of a directory that both have, are settled where
+  they are read (`touched`). That answer counts where the directory is in common; in any other, what
+  is in it is compared with whatever the other tree has at its path.
 - A name that appeared or vanished shows in its directory, which is then touched and unequal. So in
   a directory that both trees have in common (the same old inode, as are all above it, `common`) two
   kinds of names may differ: those of entries that are not equal, and those of unequal inodes.
