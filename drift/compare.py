@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from drift.btrfs.ioctl import Search
-    from drift.diff.stream import Block, Pending, Subtree
+    from drift.diff.stream import Block, Found, Pending
     from drift.locate import Located
 
 
@@ -31,7 +31,7 @@ def differences(
     needs_content: Callable[[bytes], bool] = lambda _: True,
     ordered: bool = True,
     whole: Callable[[Change], bool] | None = None,
-) -> Iterator[Iterator[Change | Block | Subtree]]:
+) -> Iterator[Iterator[Found]]:
     """Give the stream of differences, which is read while the context is open.
 
     What can't be read is added to `skipped`. Where `needs_content` says no for a path, two files
@@ -39,9 +39,7 @@ def differences(
     directory come in any order. Where `whole` says yes to a new directory, what lies below it may
     come as one Subtree; without it none comes.
     """
-    check: Callable[[Iterator[Change | Block | Subtree]], Iterator[Change | Block | Subtree]] = (
-        _unchecked
-    )
+    check: Callable[[Iterator[Found]], Iterator[Found]] = _unchecked
     with told_as_damage(), ExitStack() as resources:
         if located.engine is Engine.WALK:
             events, comparer = _walk(located, skipped, resources)
@@ -62,12 +60,12 @@ def differences(
         yield check(settle(events, compare))
 
 
-def listed(stream: Iterable[Change | Block | Subtree]) -> Iterator[Change | Block]:
+def listed(stream: Iterable[Found]) -> Iterator[Change | Block]:
     """The stream of a comparison that was not asked for sums."""
     return cast("Iterator[Change | Block]", iter(stream))
 
 
-def _unchecked(stream: Iterator[Change | Block | Subtree]) -> Iterator[Change | Block | Subtree]:
+def _unchecked(stream: Iterator[Found]) -> Iterator[Found]:
     # A walk names nothing that it did not see under that very name.
     return stream
 
@@ -81,9 +79,9 @@ def _search(
     ordered: bool,
     whole: Callable[[Change], bool] | None,
 ) -> tuple[
-    Iterator[Change | Block | Subtree | Pending],
+    Iterator[Found | Pending],
     Callable[[list[Pending]], list[bool | None]],
-    Callable[[Iterator[Change | Block | Subtree]], Iterator[Change | Block | Subtree]],
+    Callable[[Iterator[Found]], Iterator[Found]],
 ]:
     from drift.btrfs.ioctl import Search
     from drift.diff.content import inode_below
@@ -145,7 +143,7 @@ def _search(
                 )
         return any(written_since(search, tree, filesystem.generation) for tree in live_side.trees())
 
-    def check(stream: Iterator[Change | Block | Subtree]) -> Iterator[Change | Block | Subtree]:
+    def check(stream: Iterator[Found]) -> Iterator[Found]:
         return steady(
             stream,
             written=written,
@@ -213,9 +211,7 @@ def _reason(error: OSError) -> str:
 
 def _walk(
     located: Located, skipped: list[Skipped], resources: ExitStack
-) -> tuple[
-    Iterator[Change | Block | Subtree | Pending], Callable[[list[Pending]], list[bool | None]]
-]:
+) -> tuple[Iterator[Found | Pending], Callable[[list[Pending]], list[bool | None]]]:
     from drift.diff.walk import DIRECTORY, Walk
     from drift.system.mounts import mounts_below
 

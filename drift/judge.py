@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from drift.diff.stream import Block, Subtree
+from drift.diff.stream import Block, Links, Subtree, change_of_row
 from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
 from drift.names import shown
 from drift.places import ancestors, parent_of, shared
@@ -14,6 +14,7 @@ from drift.rulebook.rule import Layer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drift.diff.stream import Found
     from drift.rulebook import Position, Rule
     from drift.system.mounts import MountPoint
 
@@ -115,11 +116,13 @@ class Judge:
         self._hidden: dict[bytes, _HiddenSum] = {}
         self.counts = {"changed": 0, **{verdict.value: 0 for verdict in Verdict}}
 
-    def feed(self, item: Change | Block | Subtree) -> None:
+    def feed(self, item: Found) -> None:
         if isinstance(item, Block):
             self._feed_block(item)
         elif isinstance(item, Subtree):
             self._feed_subtree(item)
+        elif isinstance(item, Links):
+            self._feed_links(item)
         else:
             self._feed_change(item)
 
@@ -228,11 +231,7 @@ class Judge:
         regenerated = self._facts.regenerated
         reason = None if regenerated is None else regenerated.reason(path, change.kind, target)
         if reason is not None:
-            finding = self._links.get((top, reason))
-            if finding is None:
-                finding = _links_made_again(self._of_place(place, top).anchor, reason)
-                self._links[top, reason] = finding
-            return finding
+            return self._of_links(place, top, reason)
         stored = self._into_store(path, target)
         return self._of_place(place, top) if stored is None else stored
 
@@ -372,6 +371,41 @@ class Judge:
         entry.changes += count
         entry.bytes += sum(block.sizes())
         entry.newest = max(entry.newest, block.newest())
+
+    def _feed_links(self, links: Links) -> None:
+        """Most of them are made again, for very few reasons: those of each reason are one sum."""
+        regenerated = self._facts.regenerated
+        place = self._place(links.top)
+        one_thing = links.top in self._wholes and place.under is None and place.declared is None
+        if regenerated is None or not one_thing or links.status is not Status.ADDED:
+            for change in links.changes():
+                self._feed_change(change)
+            return
+        columns = links.columns
+        by_reason: dict[str, list[tuple[bytes, int]]] = {}
+        for path, row in zip(links.paths, links.rows, strict=True):
+            target = columns.targets.get(row)
+            reason = None if target is None else regenerated.reason(path, Kind.SYMLINK, target)
+            if reason is not None:
+                by_reason.setdefault(reason, []).append((path, row))
+            else:
+                self._feed_change(change_of_row(links.status, path, columns, row, Kind.SYMLINK))
+        for reason, alike in by_reason.items():
+            finding = self._of_links(place, links.top, reason)
+            self._count(finding.verdict, len(alike))
+            entry = self._entry(finding)
+            entry.changes += len(alike)
+            entry.files += len(alike)
+            entry.newest = max(entry.newest, *(columns.mtime(row) for _, row in alike))
+            entry.sole = alike[0][0] if entry.files == 1 else None
+
+    def _of_links(self, place: Place, top: bytes, reason: str) -> Finding:
+        """The finding for links below `top`, at `place`, that are made again for `reason`."""
+        finding = self._links.get((top, reason))
+        if finding is None:
+            finding = _links_made_again(self._of_place(place, top).anchor, reason)
+            self._links[top, reason] = finding
+        return finding
 
     def _feed_subtree(self, subtree: Subtree) -> None:
         count = subtree.directories + subtree.files

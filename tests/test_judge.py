@@ -1,12 +1,14 @@
 """From changes to verdicts: rules first, then what the machine says, then what can be guessed."""
 
+import stat
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drift.diff.stream import Block, Subtree
+from drift.btrfs.columns import OWNER, Columns
+from drift.diff.stream import Block, Links, Subtree
 from drift.judge import Facts, Judge
 from drift.model import Change, Hidden, Kind, Status, Verdict
 from drift.rulebook import load
@@ -420,7 +422,10 @@ def summed(tree, path):
     items = list(below(tree, path))
     files = [item for item in items if item.kind is Kind.FILE]
     directories = [item for item in items if item.kind is Kind.DIRECTORY]
-    yield from (item for item in items if item.kind not in (Kind.FILE, Kind.DIRECTORY))
+    links = [item for item in items if item.kind is Kind.SYMLINK]
+    yield from (item for item in items if item.kind is Kind.SOCKET)
+    if links:
+        yield together(links, path)
     yield Subtree(
         Status.ADDED,
         path,
@@ -431,6 +436,19 @@ def summed(tree, path):
         max((item.mtime for item in files), default=0),
         files[0].path if len(files) == 1 else None,
     )
+
+
+def together(links, top):
+    columns = Columns()
+    for row, link in enumerate(links):
+        columns.sizes.append(link.size)
+        columns.owners += OWNER.pack(link.uid, link.gid, stat.S_IFLNK | link.mode)
+        seconds, nanoseconds = divmod(link.mtime, 1_000_000_000)
+        columns.seconds.append(seconds)
+        columns.nanoseconds.append(nanoseconds)
+        columns.targets[row] = link.target
+    paths = [link.path for link in links]
+    return Links(Status.ADDED, top, paths, list(range(len(links))), columns)
 
 
 def state(judge):

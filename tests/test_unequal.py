@@ -23,7 +23,7 @@ from drift.btrfs.items import (
 from drift.btrfs.trees import Node, node_of
 from drift.diff.equality import same_content, same_properties
 from drift.diff.touched import _add_in_place
-from drift.diff.unequal import Altered, Unequal
+from drift.diff.unequal import Settled, Unequal
 
 INODE_NUMBER, PARENT = 300, 256
 # Few values each, so that two inodes are often alike.
@@ -124,7 +124,7 @@ def test_an_inode_is_settled_by_its_items_as_by_its_nodes(inode, changes):
     else:
         assert INODE_NUMBER in by_nodes
         assert by_items.altered == {
-            INODE_NUMBER: Altered(
+            INODE_NUMBER: Settled(
                 *left.links[0], INODE_NUMBER, INODE_NUMBER, False, left.size, left.mode,
                 left.uid, left.gid, left.mtime, content, properties,
             )
@@ -143,8 +143,8 @@ NODES = st.builds(
     st.none() | st.binary(max_size=9),
     st.none() | BYTES,
 )
-ALTERED = st.builds(
-    Altered,
+SETTLED = st.builds(
+    Settled,
     NUMBERS,
     st.binary(max_size=9),
     *[NUMBERS] * 2,
@@ -157,18 +157,18 @@ ALTERED = st.builds(
 
 @given(
     st.dictionaries(NUMBERS, st.tuples(st.none() | NODES, st.none() | NODES), max_size=3),
-    st.lists(ALTERED, max_size=3),
+    st.lists(SETTLED, max_size=3),
     st.dictionaries(NUMBERS, st.tuples(BYTES, BYTES), max_size=3),
-    st.lists(ALTERED, max_size=3),
+    st.lists(SETTLED, max_size=3),
     st.dictionaries(NUMBERS, LINKS, max_size=3),
 )
 def test_what_differs_is_the_same_from_another_process(nodes, altered, apart, replaced, links):
-    found = Unequal(nodes, {one.inode: one for one in altered}, apart, {}, links)
+    found = Unequal(nodes, {one.other: one for one in altered}, apart, {}, links)
     for one in replaced:
-        found.replaced.setdefault(one.parent, {})[one.name] = one
+        found.settle(one)
     again = Unequal()
     again.update(marshal.loads(marshal.dumps(found.as_plain())))
     assert again == found
-    assert all(type(one) is Altered for one in again.altered.values())
+    assert all(type(one) is Settled for one in again.altered.values())
     assert all(number in again for number in (*nodes, *apart, *found.altered))
     assert -1 not in again

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.diff.stream import Block, Pending, Subtree
-from drift.model import Change
+from drift.diff.stream import Found, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,12 +24,10 @@ class Descend(NamedTuple):
     place: Place
 
 
-Event = Change | Block | Subtree | Pending | Descend
+Event = Found | Pending | Descend
 
 
-def flattened(
-    top: Descend, vanished: Callable[[bytes], None]
-) -> Iterator[Change | Block | Subtree | Pending]:
+def flattened(top: Descend, vanished: Callable[[bytes], None]) -> Iterator[Found | Pending]:
     """The events of `top` with all below it in their places."""
     stack = [top]
     wary = False

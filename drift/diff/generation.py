@@ -20,9 +20,10 @@ the base generation (`subvolumes.relate`: both trees were equal just before T):
   but atime and transid is equal to the blank's, which was not written since T, so are its entries
   (`touched._was_only_listed`).
 - What differs without moving needs no second look: a file with one and the same name in both trees,
-  and one that took another's place under a name of a directory that both have, are settled where
-  they are read (`touched`). That answer counts where the directory is in common; in any other, what
-  is in it is compared with whatever the other tree has at its path.
+  one that took another's place under a name of a directory that both have, and one that is gone
+  from there are settled where they are read (`touched`). That answer counts where the directory is
+  in common; in any other, what is in it is compared with whatever the other tree has at its path.
+  A file that is gone from its directory and has got another name elsewhere is unequal itself.
 - A name that appeared or vanished shows in its directory, which is then touched and unequal. So in
   a directory that both trees have in common (the same old inode, as are all above it, `common`) two
   kinds of names may differ: those of entries that are not equal, and those of unequal inodes.
@@ -38,15 +39,16 @@ generation comparison is a comparison of all metadata (engine `metadata`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from drift.btrfs.items import kind_of
 from drift.diff.common import Apart, Common
 from drift.diff.descend import Descend, flattened
 from drift.diff.equality import same_content, same_properties
 from drift.diff.moves import Moves
 from drift.diff.one_sided import OneSided
 from drift.diff.sight import Place, Seen, change_of, entries_of, see, see_root, seen_of
-from drift.diff.stream import Block, Pending
+from drift.diff.stream import Pending, change_of_row
 from drift.diff.trees import ROOT, Tree
 from drift.model import Change, Kind, Status
 
@@ -56,12 +58,24 @@ if TYPE_CHECKING:
     from drift.btrfs.items import DirEntry, Link
     from drift.btrfs.trees import Node
     from drift.diff.descend import Event
-    from drift.diff.stream import Subtree
+    from drift.diff.stream import Found
     from drift.diff.trees import Side
-    from drift.diff.unequal import Altered, Unequal
+    from drift.diff.unequal import Settled, Unequal
 
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
+
+
+class _Looked(NamedTuple):
+    """The entries of a directory in common that may differ.
+
+    `settled` has what is to be said of some, and `live` and `blank` what was seen of the others.
+    """
+
+    settled: dict[bytes, Change | Pending | None]
+    apart: Apart
+    live: dict[bytes, Seen]
+    blank: dict[bytes, Seen]
 
 
 class Comparison:
@@ -113,7 +127,7 @@ class Comparison:
             for link in (*live.nested_in_own_tree(), *blank.nested_in_own_tree()):
                 self._nested.setdefault(link.parent, set()).add(link.name)
 
-    def events(self) -> Iterator[Change | Block | Subtree | Pending]:
+    def events(self) -> Iterator[Found | Pending]:
         """Yield each difference, sorted by path components; pending ones need a look at contents."""
         top = Place(self._live.tree, ROOT)
         return flattened(Descend(self._start(top), b"", top), self._vanished)
@@ -169,39 +183,56 @@ class Comparison:
         ]
         # The order of components: no name holds a zero, and none sorts below it.
         spots.sort()
-        looked: dict[int, tuple[Apart, dict[bytes, Seen], dict[bytes, Seen]]] = {}
+        looked: dict[int, _Looked] = {}
 
         for _, path, directory, name in spots:
             child = path + b"/" + name
             inside = names[directory]
             inode = inside.pop(name)
-            replaced = self._unequal.replaced.get(directory)
-            if inode is not None:
-                yield from self._same_inode(child, inode, blank)
-            elif replaced is not None and name in replaced:
-                event = _event_of(child, replaced[name])
-                if event is not None:
+            if inode is None:
+                if directory not in looked:
+                    looked[directory] = self._look_at(path, directory, aparts.pop(directory), blank)
+                settled, apart, ours, theirs = looked[directory]
+                if name not in settled:
+                    yield from self._entry(child, name, apart, ours.get(name), theirs.get(name))
+                elif (event := settled[name]) is not None:
                     yield event
             else:
-                if directory not in looked:
-                    apart = self._without_replaced(directory, aparts.pop(directory))
-                    places = Place(self._live.tree, directory), Place(blank.tree, directory)
-                    looked[directory] = apart, *self._look(*places, *apart, one_directory=True)
-                apart, ours, theirs = looked[directory]
-                yield from self._entry(child, name, apart, ours.get(name), theirs.get(name))
+                yield from self._same_inode(child, inode, blank)
             if not inside:
                 looked.pop(directory, None)
 
-    def _without_replaced(self, directory: int, apart: Apart) -> Apart:
-        """The entries that were not compared yet."""
-        done = self._unequal.replaced.get(directory)
-        if done is None:
-            return apart
-        live, blank = (
-            {name: entry for name, entry in entries.items() if name not in done}
+    def _look_at(self, path: bytes, directory: int, apart: Apart, blank: Side) -> _Looked:
+        """Look at the entries of a directory in common that are not settled by what is known."""
+        settled = self._settled(path, directory, apart)
+        live, theirs = (
+            {name: entry for name, entry in entries.items() if name not in settled}
             for entries in apart
         )
-        return Apart(live, blank)
+        places = Place(self._live.tree, directory), Place(blank.tree, directory)
+        return _Looked(
+            settled, Apart(live, theirs), *self._look(*places, live, theirs, one_directory=True)
+        )
+
+    def _settled(
+        self, path: bytes, directory: int, apart: Apart
+    ) -> dict[bytes, Change | Pending | None]:
+        """What is there to say, if anything, of files that need no other look, by name."""
+        found: dict[bytes, Change | Pending | None] = {}
+        for name, one in self._unequal.settled.get(directory, {}).items():
+            # It may have another name now.
+            if one.inode is not None or one.other not in self._unequal.nodes:
+                found[name] = _event_of(path + b"/" + name, one)
+        columns = self._live.tree.columns
+        for name, entry in apart.live.items():
+            if name in apart.blank or entry.subvolume or entry.directory:
+                continue
+            for row in columns.rows_of(entry.objectid)[:1]:
+                # Made since, so it is nobody's new name.
+                if kind_of(columns.mode(row)) is Kind.FILE:
+                    child = path + b"/" + name
+                    found[name] = change_of_row(Status.ADDED, child, columns, row, Kind.FILE)
+        return found
 
     def _names(
         self, common: Common, aparts: Mapping[int, Apart]
@@ -391,27 +422,30 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     return left.links if left.links == right.links else (*left.links, *right.links)
 
 
-def _event_of(path: bytes, altered: Altered) -> Change | Pending | None:
-    """What `Comparison._contents` says of two nodes."""
+def _event_of(path: bytes, settled: Settled) -> Change | Pending | None:
+    """What `Comparison._contents` says of two nodes, or that a file is gone."""
     modified = Change(
         Status.MODIFIED,
         path,
         Kind.FILE,
-        altered.size,
-        altered.mode & 0o7777,
-        altered.uid,
-        altered.gid,
-        altered.mtime,
-        replaced=altered.replaced,
+        settled.size,
+        settled.mode & 0o7777,
+        settled.uid,
+        settled.gid,
+        settled.mtime,
+        replaced=settled.replaced,
     )
-    if altered.same_content is False:
+    inode = settled.inode
+    if inode is None:
+        return modified._replace(status=Status.DELETED)
+    if settled.same_content is False:
         return modified
     properties = None
-    if not altered.same_properties:
+    if not settled.same_properties:
         properties = modified._replace(status=Status.PROPERTIES)
-    if altered.same_content:
+    if settled.same_content:
         return properties
-    return Pending(path, altered.inode, path, altered.other, altered.size, properties, modified)
+    return Pending(path, inode, path, settled.other, settled.size, properties, modified)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:

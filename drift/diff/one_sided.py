@@ -12,6 +12,7 @@ from drift.btrfs.columns import (
     NEVER,
     NEWEST,
     OWNER,
+    SYMLINK_BITS,
     TYPE_BITS,
     TYPE_BYTE,
 )
@@ -20,7 +21,7 @@ from drift.btrfs.items import kind_of
 from drift.diff.descend import Descend
 from drift.diff.equality import same_content
 from drift.diff.sight import Place, change_of, entries_of, see, seen_of
-from drift.diff.stream import Block, Pending, Subtree, change_of_row
+from drift.diff.stream import Block, Links, Pending, Subtree, change_of_row
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 REGULAR = 0o100000
 FORMAT = 0o170000
+# How many symlinks are handed on at once.
+LINKS_TOGETHER = 4096
 
 
 class OneSided:
@@ -137,6 +140,7 @@ class OneSided:
         directories = files = size = newest = 0
         alone = path, top
         below = [alone]
+        links = Links(Status.ADDED, path, [], [], columns)
         while below:
             path_here, inode = below.pop()
             folder = folders.get(inode, empty)
@@ -158,12 +162,21 @@ class OneSided:
                     newest = folder[NEWEST]
             for row in others.get(inode, ()):
                 child = path_here + b"/" + names[row]
-                if owners[OWNER.size * row + TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
+                form = owners[OWNER.size * row + TYPE_BYTE] & TYPE_BITS
+                if form == DIRECTORY_BITS:
                     directories += 1
                     below.append((child, inodes[row]))
+                elif form == SYMLINK_BITS:
+                    links.paths.append(child)
+                    links.rows.append(row)
                 else:
                     kind = kind_of(columns.mode(row))
                     yield change_of_row(Status.ADDED, child, columns, row, kind)
+            if len(links.rows) >= LINKS_TOGETHER:
+                yield links
+                links = links._replace(paths=[], rows=[])
+        if links.rows:
+            yield links
         yield Subtree(
             Status.ADDED,
             path,

@@ -8,6 +8,7 @@ was any. Only then are the changes looked up once more, in the root itself.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY, ANY_TYPE
@@ -19,14 +20,14 @@ from drift.btrfs.items import (
     LAST_FREE_OBJECTID,
 )
 from drift.btrfs.trees import read_items
-from drift.diff.stream import Block, Subtree
+from drift.diff.stream import Block, Links, Subtree
 from drift.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from drift.btrfs.ioctl import Search
-    from drift.model import Change
+    from drift.diff.stream import Found
 
 # How many changes are looked at together; each lot costs one search where nothing was written.
 TOGETHER = 2048
@@ -36,20 +37,20 @@ _LAST = (LAST_FREE_OBJECTID, ANY_TYPE, ANY)
 
 
 def steady(
-    stream: Iterable[Change | Block | Subtree],
+    stream: Iterable[Found],
     *,
     written: Callable[[], bool],
     moved: Callable[[], set[int]],
     inode_at: Callable[[bytes], int | None],
     vanished: Callable[[bytes], None],
-) -> Iterator[Change | Block | Subtree]:
+) -> Iterator[Found]:
     """Yield the items of `stream` whose paths are still in the live root where it was written to.
 
     `written` tells whether it was since the reading began, and is asked last when all was read;
     `moved` which inodes may have got or lost a name since, `inode_at` the inode at a path of the
     live root. The others go to `vanished`.
     """
-    held: list[Change | Block | Subtree] = []
+    held: list[Found] = []
     for item in stream:
         held.append(item)
         if len(held) >= TOGETHER:
@@ -59,12 +60,12 @@ def steady(
 
 
 def _checked(
-    held: list[Change | Block | Subtree],
+    held: list[Found],
     written: Callable[[], bool],
     moved: Callable[[], set[int]],
     inode_at: Callable[[bytes], int | None],
     vanished: Callable[[bytes], None],
-) -> Iterator[Change | Block | Subtree]:
+) -> Iterator[Found]:
     if not written() or not held:
         yield from held
         return
@@ -77,6 +78,13 @@ def _checked(
                 yield item
             else:
                 vanished(item.path)
+        elif isinstance(item, Links):
+            there = [inode_at(path) is not None for path in item.paths]
+            for path, found in zip(item.paths, there, strict=True):
+                if not found:
+                    vanished(path)
+            paths = list(compress(item.paths, there))
+            yield item._replace(paths=paths, rows=list(compress(item.rows, there)))
         elif isinstance(item, Block):
             block = _still_there(item, suspects, inode_at, vanished)
             if block is not None:

@@ -44,7 +44,7 @@ class Block(NamedTuple):
 class Subtree(NamedTuple):
     """All that is new below the directory at `path`, summed up: a consumer asked for no more.
 
-    What is neither directory nor regular file comes as changes of its own. `inode` is the
+    What is neither directory nor regular file comes by itself, symlinks as Links. `inode` is the
     directory's; `files` are regular files with `bytes` together, `newest` the newest mtime, `sole`
     the one file where there is only one.
     """
@@ -57,6 +57,20 @@ class Subtree(NamedTuple):
     bytes: int
     newest: int
     sole: OnePath | None
+
+
+class Links(NamedTuple):
+    """Symlinks that are new below the directory at `top`, which is summed up."""
+
+    status: Status
+    top: bytes
+    paths: list[bytes]
+    rows: list[int]
+    columns: Columns
+
+    def changes(self) -> Iterator[Change]:
+        for path, row in zip(self.paths, self.rows, strict=True):
+            yield change_of_row(self.status, path, self.columns, row, Kind.SYMLINK)
 
 
 class Pending(NamedTuple):
@@ -72,6 +86,10 @@ class Pending(NamedTuple):
     size: int
     if_equal: Change | None
     if_different: Change
+
+
+# What a comparison comes to: single changes, and what stands for many.
+Found = Change | Block | Links | Subtree
 
 
 def change_of_row(status: Status, path: bytes, columns: Columns, row: int, kind: Kind) -> Change:
@@ -95,15 +113,15 @@ HELD_AT_ONCE = 65536
 
 
 def settle(
-    events: Iterable[Change | Block | Subtree | Pending],
+    events: Iterable[Found | Pending],
     compare: Callable[[list[Pending]], list[bool | None]],
-) -> Iterator[Change | Block | Subtree]:
+) -> Iterator[Found]:
     """Yield the changes of `events` in their order, with pending ones decided by `compare`.
 
     `compare` tells for each pair whether its bytes are equal; None means that it could not be read
     (and has been reported), which counts as different.
     """
-    held: list[Change | Block | Subtree | Pending] = []
+    held: list[Found | Pending] = []
     pairs: list[Pending] = []
     for event in events:
         if isinstance(event, Pending):
@@ -118,9 +136,7 @@ def settle(
     yield from _release(held, compare(pairs) if pairs else [])
 
 
-def _release(
-    held: list[Change | Block | Subtree | Pending], answers: list[bool | None]
-) -> Iterator[Change | Block | Subtree]:
+def _release(held: list[Found | Pending], answers: list[bool | None]) -> Iterator[Found]:
     answer = iter(answers)
     for event in held:
         if not isinstance(event, Pending):

@@ -23,13 +23,11 @@ from drift.btrfs.items import (
     inline_data,
     xattrs,
 )
-from drift.btrfs.trees import node_of, read_inodes, read_links
+from drift.btrfs.trees import INODE_ITEM_SIZE, node_of, read_inodes, read_links
 from drift.diff.equality import entries_apart, inline_bytes
-from drift.diff.unequal import Altered, Unequal
+from drift.diff.unequal import Settled, Unequal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drift.btrfs.columns import Columns
     from drift.btrfs.ioctl import Search
     from drift.btrfs.trees import Item
@@ -69,9 +67,10 @@ class Sift:
             numbers = columns.touched[start : start + TOGETHER]
             seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
             self._compare(search, seen, found)
-        names = list(_names_in_both(found))
-        for start in range(0, len(names), TOGETHER):
-            self._compare_replaced(search, names[start : start + TOGETHER], found)
+        both, gone = _names_apart(found)
+        for start in range(0, len(both), TOGETHER):
+            self._settle_replaced(search, both[start : start + TOGETHER], found)
+        self._settle_gone(search, gone, found)
         self._climb(search, found)
         return found.as_plain()
 
@@ -121,7 +120,7 @@ class Sift:
             and _without_atime(head) == _without_atime(theirs)
         )
 
-    def _compare_replaced(
+    def _settle_replaced(
         self, search: Search, names: list[tuple[int, bytes, int, int]], found: Unequal
     ) -> None:
         """Compare the files that took another's place, as an atomic replace leaves them.
@@ -132,10 +131,20 @@ class Sift:
         others = dict(read_inodes(search, self._other, sorted({other for *_, other in names})))
         for directory, name, inode, other in names:
             mine, theirs = ours.get(inode), others.get(other)
-            if mine and theirs and _is_regular(mine) and _is_regular(theirs):
-                content, same = _same_data(mine, theirs), _same_properties(mine, theirs)
-                found.replaced.setdefault(directory, {})[name] = _altered(
-                    directory, name, inode, other, mine, theirs, content, same
+            if mine and theirs and _is_regular(mine[0][2]) and _is_regular(theirs[0][2]):
+                found.settle(_settled(directory, name, inode, other, mine, theirs))
+
+    def _settle_gone(
+        self, search: Search, names: list[tuple[int, bytes, int]], found: Unequal
+    ) -> None:
+        """Look at the files that the other tree has alone; `names` are directory, name, inode."""
+        for directory, name, other in names:
+            head = search.item(self._other, (other, INODE_ITEM, 0))
+            if head is not None and len(head) == INODE_ITEM_SIZE and _is_regular(head):
+                size, mode, uid, gid, mtime, _ = _told_by(head)
+                properties = size, mode, uid, gid, mtime
+                found.settle(
+                    Settled(directory, name, None, other, False, *properties, False, False)
                 )
 
     def _climb(self, search: Search, found: Unequal) -> None:
@@ -210,59 +219,68 @@ def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Ite
     name = ref[INODE_REF_HEAD.size :]
     if kind != INODE_REF or INODE_REF_HEAD.unpack_from(ref)[1] != len(name):
         return False
-    same = _same_properties(mine, theirs)
     if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
-        if not same:
+        if not _same_properties(mine, theirs):
             return False
         apart = entries_apart(_parted(mine)[1], _parted(theirs)[1])
         if apart != ([], []):
             found.apart[inode] = apart
             found.links[inode] = Link(parent, name)
         return True
-    if not _is_regular(mine):
+    if not _is_regular(head):
         return False
-    content = _same_data(mine, theirs)
-    if not (same and content):
-        found.altered[inode] = _altered(parent, name, inode, inode, mine, theirs, content, same)
+    one = _settled(parent, name, inode, inode, mine, theirs)
+    if not (one.same_content and one.same_properties):
+        found.altered[inode] = one
     return True
 
 
-def _altered(
-    parent: int,
-    name: bytes,
-    inode: int,
-    other: int,
-    mine: list[Item],
-    theirs: list[Item],
-    same_content: bool | None,
-    same_properties: bool,
-) -> Altered:
-    (
-        generation, _, size, _, _, _, uid, gid, mode, _, _, _,
-        _, _, _, _, seconds, nanoseconds, _, _,
-    ) = INODE.unpack(mine[0][2])  # fmt: skip
+def _settled(
+    directory: int, name: bytes, inode: int, other: int, mine: list[Item], theirs: list[Item]
+) -> Settled:
+    """Compare two regular files by all of their items."""
+    size, mode, uid, gid, mtime, generation = _told_by(mine[0][2])
     replaced = (inode, generation) != (other, int.from_bytes(theirs[0][2][GENERATION], "little"))
-    mtime = seconds * 1_000_000_000 + nanoseconds
-    return Altered(
-        parent, name, inode, other, replaced, size, mode, uid, gid, mtime, same_content, same_properties
+    content, properties = _same_data(mine, theirs), _same_properties(mine, theirs)
+    return Settled(
+        directory, name, inode, other, replaced, size, mode, uid, gid, mtime, content, properties
     )  # fmt: skip
 
 
-def _names_in_both(found: Unequal) -> Iterator[tuple[int, bytes, int, int]]:
-    """The names in directories in `found.apart` that are a file in either tree, not the same one."""
+def _told_by(head: bytes) -> tuple[int, int, int, int, int, int]:
+    """Size, mode, uid, gid, mtime in nanoseconds, and generation, as an inode item has them."""
+    (
+        generation, _, size, _, _, _, uid, gid, mode, _, _, _,
+        _, _, _, _, seconds, nanoseconds, _, _,
+    ) = INODE.unpack(head)  # fmt: skip
+    return size, mode, uid, gid, seconds * 1_000_000_000 + nanoseconds, generation
+
+
+def _names_apart(
+    found: Unequal,
+) -> tuple[list[tuple[int, bytes, int, int]], list[tuple[int, bytes, int]]]:
+    """The names of files in directories in `found.apart`, with their directories and inodes.
+
+    First those that are a file in either tree, not the same one, then those that only the other has.
+    """
+    both, gone = [], []
     for directory, (mine, theirs) in found.apart.items():
-        if mine and theirs:
-            entries = {entry.name: entry for entry in map(dir_index, theirs)}
-            for entry in map(dir_index, mine):
-                other = entries.get(entry.name)
-                if other is not None and not any(
-                    one.subvolume or one.directory for one in (entry, other)
-                ):
-                    yield directory, entry.name, entry.objectid, other.objectid
+        if not theirs:
+            continue
+        ours = {entry.name: entry for entry in map(dir_index, mine)}
+        for other in map(dir_index, theirs):
+            if other.subvolume or other.directory:
+                continue
+            entry = ours.get(other.name)
+            if entry is None:
+                gone.append((directory, other.name, other.objectid))
+            elif not (entry.subvolume or entry.directory):
+                both.append((directory, other.name, entry.objectid, other.objectid))
+    return both, gone
 
 
-def _is_regular(items: list[Item]) -> bool:
-    return items[0][2][MODE_TYPE_BYTE] & TYPE_BITS == REGULAR_BITS
+def _is_regular(head: bytes) -> bool:
+    return head[MODE_TYPE_BYTE] & TYPE_BITS == REGULAR_BITS
 
 
 def _same_properties(mine: list[Item], theirs: list[Item]) -> bool:

@@ -10,17 +10,18 @@ from drift.btrfs.trees import Node
 from drift.diff.equality import entries_apart, equal_but_entries
 
 
-class Altered(NamedTuple):
-    """A regular file that both trees have under one name in one directory, and not alike.
+class Settled(NamedTuple):
+    """A regular file that is not alike under one name in a directory that both trees have.
 
-    Numbers are those of the first tree but `other`, the inode in the second one; `mtime` is in
-    nanoseconds. `same_content` is None where only reading can tell. `replaced` says that another
-    inode took the place.
+    `inode` is its number in the first tree, None where it is gone, and `other` that in the second
+    one; `replaced` says that it is another file that took the place. All else is what the first tree
+    has, of a file that is gone what the second one has; `mtime` is in nanoseconds. `same_content` is
+    None where only reading can tell.
     """
 
     parent: int
     name: bytes
-    inode: int
+    inode: int | None
     other: int
     replaced: bool
     size: int
@@ -38,15 +39,16 @@ class Unequal:
 
     `nodes` has them as either tree does. `apart` holds, for directories that both trees have, the
     DIR_INDEX items that are not in both; where nothing else differs, there are no nodes. Nodes of
-    directories in `apart` hold no entries. `replaced` has, by directory and name, those files in
-    `apart` that were compared already; they may turn out alike. `links` is the one link in the first
-    tree of each directory on the ways up from all of these, and of those in `apart` without nodes.
+    directories in `apart` hold no entries. `settled` has, by directory and name, those files in `apart`
+    that need no other look; they may turn out alike. One of them that is gone is so only where its
+    inode is not in `nodes`: else it may be elsewhere. `links` is the one link in the first tree of
+    each directory on the ways up from all of these, and of those in `apart` that have no nodes.
     """
 
     nodes: dict[int, tuple[Node | None, Node | None]] = field(default_factory=dict)
-    altered: dict[int, Altered] = field(default_factory=dict)
+    altered: dict[int, Settled] = field(default_factory=dict)
     apart: dict[int, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
-    replaced: dict[int, dict[bytes, Altered]] = field(default_factory=dict)
+    settled: dict[int, dict[bytes, Settled]] = field(default_factory=dict)
     links: dict[int, Link] = field(default_factory=dict)
 
     def __contains__(self, inode: object) -> bool:
@@ -65,6 +67,9 @@ class Unequal:
                 left.index = right.index = None
         self.nodes[inode] = left, right
 
+    def settle(self, one: Settled) -> None:
+        self.settled.setdefault(one.parent, {})[one.name] = one
+
     def as_plain(self) -> Any:
         """All of it in plain types, which `update` takes."""
         nodes = [
@@ -72,20 +77,20 @@ class Unequal:
             for inode, (left, right) in self.nodes.items()
         ]
         altered = [tuple(one) for one in self.altered.values()]
-        replaced = [tuple(one) for inside in self.replaced.values() for one in inside.values()]
+        settled = [tuple(one) for inside in self.settled.values() for one in inside.values()]
         links = [(inode, *link) for inode, link in self.links.items()]
-        return nodes, altered, self.apart, replaced, links
+        return nodes, altered, self.apart, settled, links
 
     def update(self, plain: Any) -> None:
         """Add what `as_plain` gave for other inodes."""
-        nodes, altered, apart, replaced, links = plain
+        nodes, altered, apart, settled, links = plain
         for inode, left, right in nodes:
             self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
-        for one in map(Altered._make, altered):
-            self.altered[one.inode] = one
+        for one in map(Settled._make, altered):
+            self.altered[one.other] = one
         self.apart.update(apart)
-        for one in map(Altered._make, replaced):
-            self.replaced.setdefault(one.parent, {})[one.name] = one
+        for one in map(Settled._make, settled):
+            self.settle(one)
         for inode, parent, name in links:
             self.links[inode] = Link(parent, name)
 
