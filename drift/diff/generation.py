@@ -209,6 +209,8 @@ class Comparison:
             {name: entry for name, entry in entries.items() if name not in settled}
             for entries in apart
         )
+        if not live and not theirs:
+            return _Looked(settled, Apart({}, {}), {}, {})
         places = Place(self._live.tree, directory), Place(blank.tree, directory)
         return _Looked(
             settled, Apart(live, theirs), *self._look(*places, live, theirs, one_directory=True)
