@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drift.diff.content import (
     BLOCK,
+    MIDDLE,
     SMALL,
     compare_pairs,
     digest,
@@ -21,7 +22,7 @@ from drift.diff.content import (
 from drift.diff.stream import Pending
 from drift.model import Change, Kind, Status
 
-SIZES = (0, 1, SMALL - 1, SMALL, SMALL + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17)
+SIZES = (0, 1, SMALL - 1, SMALL, SMALL + 1, MIDDLE, MIDDLE + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17)
 
 
 class Pairs:
@@ -176,13 +177,14 @@ def test_a_symlink_is_never_followed(pairs):
     assert [(path, error) for path, error, _ in pairs.unreadable] == [(b"/file", errno.ELOOP)]
 
 
-def test_a_reading_error_is_told(pairs, monkeypatch):
-    pairs.add("file", b"a" * 2 * SMALL, b"a" * 2 * SMALL)
+@pytest.mark.parametrize(("size", "call"), [(MIDDLE, "pread"), (MIDDLE + 1, "preadv")])
+def test_a_reading_error_is_told(pairs, monkeypatch, size, call):
+    pairs.add("file", b"a" * size, b"a" * size)
 
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(os, call, fail)
     assert pairs.compared() == [None]
     assert pairs.unreadable == [(b"/file", errno.EIO, "Input/output error")]
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # A buffer of this size for each thread reads at the memory's speed; larger ones gain nothing.
 BLOCK = 1024 * 1024
 # Up to this size both files are read at once and compared; hashing would only add to it.
+MIDDLE = 256 * 1024
+# So much of larger ones is looked at first; files up to this size are not worth a thread.
 SMALL = 64 * 1024
 # Reading is what takes the time, and the hash releases the interpreter's lock.
 THREADS = min(8, (os.cpu_count() or 1) * 2)
@@ -79,10 +81,10 @@ def same_bytes(open_left: Callable[[], int], open_right: Callable[[], int], size
     try:
         right = open_right()
         try:
-            first, second = os.pread(left, SMALL, 0), os.pread(right, SMALL, 0)
-            if first != second:
+            ahead = size if size <= MIDDLE else SMALL
+            if os.pread(left, ahead, 0) != os.pread(right, ahead, 0):
                 return False
-            if size <= SMALL:
+            if size <= MIDDLE:
                 return True
             parts = list(_data(left, right, size))
             return digest(left, parts) == digest(right, parts)
@@ -97,7 +99,9 @@ def digest(fd: int, parts: Sequence[tuple[int, int]] = ((0, sys.maxsize),)) -> b
     from xxhash import xxh3_128
 
     state = xxh3_128()
-    view = memoryview(bytearray(BLOCK))
+    # Fresh memory costs more than reading into it: no more than there is to read.
+    longest = max((end - start for start, end in parts), default=0)
+    view = memoryview(bytearray(min(BLOCK, longest)))
     for start, end in parts:
         offset = start
         while count := os.preadv(fd, [view[: end - offset]], offset):
