@@ -23,7 +23,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 import btrfsutil
-from syscalls import reachable
+from syscalls import opened, reachable
 
 from drift.btrfs.roots import list_subvolumes
 
@@ -114,11 +114,8 @@ class Lab:
 
     def subvolumes(self) -> list[bytes]:
         """Their paths, which may be deeper than btrfsutil's iterator can look up."""
-        fd = os.open(self.top, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with opened(self.top) as fd:
             return sorted(one.path for one in list_subvolumes(fd).values() if one.path)
-        finally:
-            os.close(fd)
 
     def sync(self) -> None:
         btrfsutil.sync(self.top)

@@ -95,6 +95,16 @@ def defragment(fd: int, compression: str = "") -> None:
 
 
 @contextmanager
+def opened(path: bytes | str | os.PathLike[str]) -> Iterator[int]:
+    """A descriptor of the directory at `path`, closed at the end."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
 def reachable(root: bytes, path: bytes) -> Iterator[bytes]:
     """Give a path to an entry below `root` that every system call takes, however deep it is."""
     if len(root) + len(path) < LONGEST_PLAIN_PATH:

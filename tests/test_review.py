@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from suggest_lab import entry
+from syscalls import opened
 
 from drift.errors import DriftError
 from drift.model import Group, Kept, Kind, Severity, Status, Verdict
@@ -43,15 +44,6 @@ PRINT = Fingerprint(Kind.FILE, 0, 0, 0o600, 1, 10, NOW, "ab")
 
 def group(verdict, *entries, service="x"):
     return Group(service, service, verdict, Severity.NORMAL, list(entries))
-
-
-@contextmanager
-def opened(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 # What differs.

@@ -11,22 +11,13 @@ import pytest
 from engines import diff
 from hypothesis import given
 from hypothesis import strategies as st
-from syscalls import reachable
+from syscalls import opened, reachable
 
 from drift.btrfs.items import Link, MalformedItemError, root_backref
 from drift.btrfs.roots import list_subvolumes
 from drift.model import Status
 
 NAME = b"n" * 250
-
-
-@contextlib.contextmanager
-def opened(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def of_btrfsutil(fd):
