@@ -108,9 +108,8 @@ class Judge:
         self._places = {b"": Place(start, None, None, None, b"" in self._known_parents)}
         self._start = self._places[b""]
         self._new: dict[bytes, Finding] = {}
-        # The directories that `whole` said yes to, and the last one of them, with a slash.
+        # The directories that `whole` said yes to.
         self._wholes: set[bytes] = set()
-        self._last_whole = b""
         self._links: dict[tuple[bytes, str], Finding] = {}
         self._entries: dict[tuple[bytes, str, Verdict], Entry] = {}
         self._hidden: dict[bytes, _HiddenSum] = {}
@@ -145,7 +144,6 @@ class Judge:
         )
         if whole:
             self._wholes.add(path)
-            self._last_whole = path + b"/"
         return whole
 
     def entries(self) -> list[Entry]:
@@ -216,13 +214,9 @@ class Judge:
         They are many, and there is no need to look at the directory of each. None elsewhere.
         """
         path, target = change.path, change.target
-        if self._last_whole and path.startswith(self._last_whole):
-            # Those further down are asked for later.
-            top = self._last_whole[:-1]
-        else:
-            top = path.rpartition(b"/")[0]
-            while top and top not in self._wholes:
-                top = top.rpartition(b"/")[0]
+        top = path.rpartition(b"/")[0]
+        while top and top not in self._wholes:
+            top = top.rpartition(b"/")[0]
         if not top or change.status is not Status.ADDED or target is None:
             return None
         place = self._place(top)

@@ -34,7 +34,7 @@ ROOT_LATER = Struct("<Q16s16s16x8xQ8x8x12xqI")
 
 
 class _Root(NamedTuple):
-    """A root item; what it says of lineage is empty where an old kernel wrote it last."""
+    """What a Subvolume takes from its root item; an old kernel, if it wrote last, left no lineage."""
 
     generation: int
     read_only: bool
@@ -80,12 +80,7 @@ def _read(search: Search) -> dict[int, Subvolume]:
             parent_id=parent,
             directory=link.parent,
             path=path,
-            uuid=root.uuid,
-            parent_uuid=root.parent_uuid,
-            generation=root.generation,
-            otransid=root.otransid,
-            otime=root.otime,
-            read_only=root.read_only,
+            **root._asdict(),
         )
     return found
 

@@ -99,9 +99,7 @@ def digest(fd: int, parts: Sequence[tuple[int, int]] = ((0, sys.maxsize),)) -> b
     from xxhash import xxh3_128
 
     state = xxh3_128()
-    # Fresh memory costs more than reading into it: no more than there is to read.
-    longest = max((end - start for start, end in parts), default=0)
-    view = memoryview(bytearray(min(BLOCK, longest)))
+    view = memoryview(bytearray(BLOCK))
     for start, end in parts:
         offset = start
         while count := os.preadv(fd, [view[: end - offset]], offset):

@@ -382,19 +382,16 @@ class Comparison:
             yield Descend(below, path, blank.place)
 
     def _contents(self, path: bytes, live: Seen, blank: Seen) -> Change | Pending | None:
-        same = same_content(live.node, blank.node)
         modified = change_of(Status.MODIFIED, path, live)
         if live.kind is Kind.FILE and self._took_its_place(live, blank):
             modified = modified._replace(replaced=True)
-        properties = (
-            None
-            if same_properties(live.node, blank.node)
-            else modified._replace(status=Status.PROPERTIES)
+        return _outcome(
+            modified,
+            same_content(live.node, blank.node),
+            same_properties(live.node, blank.node),
+            live.node.inode,
+            blank.node.inode,
         )
-        if same is None:
-            inodes = live.node.inode, blank.node.inode
-            return Pending(path, inodes[0], path, inodes[1], live.node.size, properties, modified)
-        return properties if same else modified
 
     def _took_its_place(self, live: Seen, blank: Seen) -> bool:
         """Whether two related trees have different inodes at one path."""
@@ -425,7 +422,7 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
 
 
 def _event_of(path: bytes, settled: Settled) -> Change | Pending | None:
-    """What `Comparison._contents` says of two nodes, or that a file is gone."""
+    """What there is to say of a file that was settled where it was read."""
     modified = Change(
         Status.MODIFIED,
         path,
@@ -437,17 +434,28 @@ def _event_of(path: bytes, settled: Settled) -> Change | Pending | None:
         settled.mtime,
         replaced=settled.replaced,
     )
-    inode = settled.inode
-    if inode is None:
+    if settled.inode is None:
         return modified._replace(status=Status.DELETED)
-    if settled.same_content is False:
+    return _outcome(
+        modified, settled.same_content, settled.same_properties, settled.inode, settled.other
+    )
+
+
+def _outcome(
+    modified: Change, content: bool | None, properties: bool, live: int, blank: int
+) -> Change | Pending | None:
+    """What two entries of one kind, of the inodes `live` and `blank`, come to.
+
+    `content` and `properties` say whether these are the same, `content` None that only a look at
+    the bytes can tell; `modified` is the change where it is not.
+    """
+    if content is False:
         return modified
-    properties = None
-    if not settled.same_properties:
-        properties = modified._replace(status=Status.PROPERTIES)
-    if settled.same_content:
-        return properties
-    return Pending(path, inode, path, settled.other, settled.size, properties, modified)
+    if_equal = None if properties else modified._replace(status=Status.PROPERTIES)
+    if content:
+        return if_equal
+    path = modified.path
+    return Pending(path, live, path, blank, modified.size, if_equal, modified)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
