@@ -184,7 +184,17 @@ def read_columns(
         may_jump = jump
         kind, length = type_and_length(buffer, position + 24)
         while kind:
-            if kind == INODE_ITEM:
+            if kind == INODE_ITEM and current is None and held is None:
+                # The one before was old, and so its neighbour is likely to be.
+                item_length, transid, next_kind, next_length = narrow(buffer, position)
+                is_old = transid < since and item_length == INODE_ITEM_SIZE
+            else:
+                is_old = False
+            if is_old:
+                before = position
+                position += 192
+                kind, length = next_kind, next_length
+            elif kind == INODE_ITEM:
                 (
                     inode, generation, transid, size, owner, second, nanosecond,
                     next_inode, parent, kind, next_length, name_length,
@@ -197,27 +207,6 @@ def read_columns(
                 held = None
                 if transid < since:
                     current = None
-                    # Its neighbours are likely to be as old: step on to the next that is not.
-                    while True:
-                        while kind > INODE_ITEM:
-                            if kind == DIR_ITEM and may_jump:
-                                found = buffer.find(INODE_HEADER, position, limit)
-                                if found >= 0:
-                                    position = found - INODE_HEADER_OFFSET
-                                    kind, length = type_and_length(buffer, position + 24)
-                                    break
-                                may_jump = False
-                            before = position
-                            position += HEADER_SIZE + length
-                            kind, length = type_and_length(buffer, position + 24)
-                        if kind != INODE_ITEM:
-                            break
-                        size, transid, next_kind, next_length = narrow(buffer, position)
-                        if transid >= since or size != INODE_ITEM_SIZE:
-                            break
-                        before = position
-                        position += 192
-                        kind, length = next_kind, next_length
                 elif generation <= since and since:
                     current = None
                     older = inode
