@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drift.btrfs.items import (
-    DIR_INDEX,
     DIR_ITEM_HEAD,
     EXTENT_DATA,
     FILE_EXTENT_HEAD,
@@ -20,10 +19,10 @@ from drift.btrfs.items import (
     XATTR_ITEM,
     Link,
 )
-from drift.btrfs.trees import Node, node_of
+from drift.btrfs.trees import Node, Parts, node_of
 from drift.diff.equality import same_content, same_properties
 from drift.diff.touched import _add_in_place
-from drift.diff.unequal import Settled, Unequal
+from drift.diff.unequal import Apart, Settled, Unequal
 
 INODE_NUMBER, PARENT = 300, 256
 # Few values each, so that two inodes are often alike.
@@ -65,8 +64,8 @@ def extent(generation, size, kind, data):
     return FILE_EXTENT_HEAD.pack(generation, size, 0, 0, 0, kind) + data
 
 
-def items_of(inode):
-    """All items of an inode with such FIELDS, in the order of their keys."""
+def parts_of(inode):
+    """What an inode with such FIELDS consists of."""
     form = inode["form"]
     head = INODE.pack(
         inode["generation"], inode["transid"], inode["size"], 0, 0, inode["nlink"], inode["uid"], 0,
@@ -78,13 +77,13 @@ def items_of(inode):
     found = [(INODE_ITEM, 0, head), (INODE_REF, PARENT, refs)]
     found += [(XATTR_ITEM, name[0], xattr(name, *rest)) for name, *rest in sorted(inode["xattrs"])]
     if form == stat.S_IFDIR:
-        entries = enumerate(inode["entries"])
-        return found + [(DIR_INDEX, at, index(*entry, 1)) for at, entry in entries]
+        return Parts(found, [index(*entry, 1) for entry in inode["entries"]])
     extents = sorted(inode["extents"])
-    return found + [
+    found += [
         (EXTENT_DATA, offset, extent(generation, 4096, kind, data))
         for offset, generation, kind, data in extents
     ]
+    return Parts(found, [])
 
 
 INODES = st.fixed_dictionaries(FIELDS)
@@ -100,7 +99,7 @@ CHANGES = st.lists(
 @settings(max_examples=1000)
 @given(INODES, CHANGES)
 def test_an_inode_is_settled_by_its_items_as_by_its_nodes(inode, changes):
-    mine, theirs = items_of(inode), items_of({**inode, **dict(changes)})
+    mine, theirs = parts_of(inode), parts_of({**inode, **dict(changes)})
     left, right = node_of(INODE_NUMBER, mine), node_of(INODE_NUMBER, theirs)
     content, properties = same_content(left, right), same_properties(left, right)
     by_nodes = Unequal()
@@ -114,9 +113,7 @@ def test_an_inode_is_settled_by_its_items_as_by_its_nodes(inode, changes):
     assert not by_items.nodes
     if left.is_directory:
         assert properties
-        assert by_items.apart.keys() == by_nodes.apart.keys()
-        for ours, others in zip(by_items.apart.values(), by_nodes.apart.values(), strict=True):
-            assert [sorted(one) for one in ours] == [sorted(one) for one in others]
+        assert by_items.apart == by_nodes.apart
         assert by_items.links == dict.fromkeys(by_items.apart, left.links[0])
     elif content and properties:
         # It may differ in what nobody sees, as in where inline data lies.
@@ -143,6 +140,11 @@ NODES = st.builds(
     st.none() | st.binary(max_size=9),
     st.none() | BYTES,
 )
+ENTRIES = st.dictionaries(
+    st.binary(max_size=9),
+    st.tuples(st.binary(max_size=9), NUMBERS, st.booleans(), st.booleans()),
+    max_size=2,
+)
 SETTLED = st.builds(
     Settled,
     NUMBERS,
@@ -158,7 +160,7 @@ SETTLED = st.builds(
 @given(
     st.dictionaries(NUMBERS, st.tuples(st.none() | NODES, st.none() | NODES), max_size=3),
     st.lists(SETTLED, max_size=3),
-    st.dictionaries(NUMBERS, st.tuples(BYTES, BYTES), max_size=3),
+    st.dictionaries(NUMBERS, st.builds(Apart, ENTRIES, ENTRIES), max_size=3),
     st.lists(SETTLED, max_size=3),
     st.dictionaries(NUMBERS, LINKS, max_size=3),
 )

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search
 from drift.btrfs.items import (
+    DIR_INDEX,
     DIR_ITEM,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
     INODE_EXTREF,
     INODE_ITEM,
     INODE_REF,
+    INODE_REF_HEAD,
     LAST_FREE_OBJECTID,
     Link,
     MalformedItemError,
@@ -24,13 +26,12 @@ from drift.btrfs.items import (
     inode_extrefs,
     inode_refs,
 )
-from drift.btrfs.trees import INODE_ITEM_SIZE, onward
+from drift.btrfs.trees import INODE_ITEM_SIZE, Parts, onward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from drift.btrfs.ioctl import Key
-    from drift.btrfs.trees import Item
 
 # How items lie, taken in one call from the header of an INODE_ITEM on: its objectid, from its
 # payload generation, transid, size, the bytes of uid to mode, and mtime; then the next
@@ -38,8 +39,13 @@ if TYPE_CHECKING:
 WIDE = Struct("<8xQ16x QQQ20x12s80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
+# Of a header, the objectid, the type and the length.
+OWNED = Struct("<8xQ8xII")
 # Of an INODE_ITEM, from its header on, its length and transid, and the next header's TYPE_AND_LENGTH.
 NARROW = Struct("<28xI8xQ168xII")
+# Of an INODE_REF, from its header's offset on: that is the parent, the type, the length of the item,
+# and that of the name.
+PASSED = Struct("<QII8xH")
 # uid, gid and mode, and mtime, as the columns keep them.
 OWNER = Struct("<III")
 # Where the four bits of the mode that name the type lie in OWNER's bytes.
@@ -79,10 +85,10 @@ class Columns:
     `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
     new directory by inode: twice the length of the names in it. `folders` has what the rows of one
     parent are together (`folder_in`), `others` the rows that are no regular files. `generations` is filled only where all of a tree is read.
-    `touched` are the older inodes whose item was written since, in ascending order, with those of
-    their items that the search returned in `items`: the inode item first, no DIR_ITEM, and not all,
-    for some may lie in leaves that were not rewritten. Whether anything about them differs is for
-    the reader to compare.
+    `touched` are the older inodes whose item was written since, in ascending order, with what the
+    search returned of them in `parts`: not all, for some may lie in leaves that were not rewritten. Whether anything about them differs is for
+    the reader to compare. `passed` has of some directories that are older, the bytes of their inode
+    number before the rest of the item, from its offset on, that came before their entries.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
@@ -98,7 +104,8 @@ class Columns:
     folders: dict[int, list[int]] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
-    items: list[list[Item]] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+    passed: dict[bytes, bytes] = field(default_factory=dict)
 
     def owner(self, row: int) -> tuple[int, int, int]:
         """uid, gid and mode of a row; the mode with its type."""
@@ -111,6 +118,17 @@ class Columns:
     def mtime(self, row: int) -> int:
         """In nanoseconds since the epoch."""
         return self.seconds[row] * 1_000_000_000 + self.nanoseconds[row]
+
+    def links_of(self, directories: Iterable[int]) -> dict[int, tuple[int, bytes]]:
+        """Parent and name of those of `directories`, all older, that were passed while reading."""
+        found = {}
+        for directory in directories:
+            item = self.passed.get(directory.to_bytes(8, "little"))
+            if item is not None:
+                parent, kind, length, name_length = PASSED.unpack_from(item)
+                if kind == INODE_REF and length == INODE_REF_HEAD.size + name_length:
+                    found[directory] = parent, item[PASSED.size :]
+        return found
 
     def rows_of(self, inode: int) -> range:
         """The rows that name `inode`."""
@@ -159,19 +177,21 @@ def read_columns(
     end: Key = (last, ANY_TYPE, ANY)
     buffer = search.buffer
     inodes, names, touched = columns.inodes, columns.names, columns.touched
+    passed = columns.passed
     owners, folders, others = columns.owners, columns.folders, columns.others
     add_second, add_nanosecond = columns.seconds.append, columns.nanoseconds.append
     add_inode, add_parent, add_size = inodes.append, columns.parents.append, columns.sizes.append
     add_name, add_generation = names.append, columns.generations.append
-    wide, narrow, type_and_length = (
+    wide, narrow, owned, type_and_length = (
         WIDE.unpack_from,
         NARROW.unpack_from,
+        OWNED.unpack_from,
         TYPE_AND_LENGTH.unpack_from,
     )
     # The inode whose further names are wanted, None while stepping over an older one's, and the
-    # items of one that was touched.
+    # parts of one that was touched.
     current: int | None = None
-    held: list[Item] | None = None
+    held: Parts | None = None
     older = 0
     resume: int | None = None
     limit = search.START + search.size
@@ -184,17 +204,7 @@ def read_columns(
         may_jump = jump
         kind, length = type_and_length(buffer, position + 24)
         while kind:
-            if kind == INODE_ITEM and current is None and held is None:
-                # The one before was old, and so its neighbour is likely to be.
-                item_length, transid, next_kind, next_length = narrow(buffer, position)
-                is_old = transid < since and item_length == INODE_ITEM_SIZE
-            else:
-                is_old = False
-            if is_old:
-                before = position
-                position += 192
-                kind, length = next_kind, next_length
-            elif kind == INODE_ITEM:
+            if kind == INODE_ITEM:
                 (
                     inode, generation, transid, size, owner, second, nanosecond,
                     next_inode, parent, kind, next_length, name_length,
@@ -210,9 +220,9 @@ def read_columns(
                 elif generation <= since and since:
                     current = None
                     older = inode
-                    held = [(INODE_ITEM, 0, buffer[before + HEADER_SIZE : position])]
+                    held = Parts([(INODE_ITEM, 0, buffer[before + HEADER_SIZE : position])], [])
                     touched.append(inode)
-                    columns.items.append(held)
+                    columns.parts.append(held)
                 else:
                     current = inode
                     form = owner[TYPE_BYTE] & TYPE_BITS
@@ -284,23 +294,24 @@ def read_columns(
             # Step over what is not wanted, by length alone: to the next inode, and for a new one to
             # its next ref; a symlink's target lies in its extent.
             if held is not None:
-                while kind > INODE_ITEM:
-                    _, inode, offset, _, _ = HEADER.unpack_from(buffer, position)
-                    if inode != older:
-                        # The leaf with its own inode item was not rewritten.
-                        held = None
-                        break
-                    start = position + HEADER_SIZE
+                inode, kind, length = owned(buffer, position)
+                while kind > INODE_ITEM and inode == older:
                     before = position
+                    start = position + HEADER_SIZE
                     position = start + length
-                    if kind != DIR_ITEM:
-                        held.append((kind, offset, buffer[start:position]))
-                    kind, length = type_and_length(buffer, position + 24)
+                    if kind == DIR_INDEX:
+                        held.entries.append(buffer[start:position])
+                    elif kind != DIR_ITEM:
+                        offset = HEADER.unpack_from(buffer, before)[2]
+                        held.items.append((kind, offset, buffer[start:position]))
+                    inode, kind, length = owned(buffer, position)
+                if kind > INODE_ITEM:
+                    # The leaf with the inode item of the next one was not rewritten.
+                    held = None
             elif current is not None and form == SYMLINK_BITS:
                 continue
-            else:
-                wanted = INODE_ITEM if current is None else INODE_EXTREF
-                while kind > wanted:
+            elif current is not None:
+                while kind > INODE_EXTREF:
                     if kind == DIR_ITEM and may_jump:
                         found = buffer.find(INODE_HEADER, position, limit)
                         if found >= 0:
@@ -311,6 +322,31 @@ def read_columns(
                     before = position
                     position += HEADER_SIZE + length
                     kind, length = type_and_length(buffer, position + 24)
+            else:
+                # The neighbours of an old inode are likely to be old as well.
+                while kind:
+                    if kind == INODE_ITEM:
+                        item_length, transid, next_kind, next_length = narrow(buffer, position)
+                        if transid >= since or item_length != INODE_ITEM_SIZE:
+                            break
+                        before = position
+                        position += 192
+                        kind, length = next_kind, next_length
+                    while kind > INODE_ITEM:
+                        if kind == DIR_ITEM and may_jump:
+                            # What a directory has before its entries is, mostly, its ref.
+                            passed[buffer[before + 8 : before + 16]] = buffer[
+                                before + 16 : position
+                            ]
+                            found = buffer.find(INODE_HEADER, position, limit)
+                            if found >= 0:
+                                position = found - INODE_HEADER_OFFSET
+                                kind, length = type_and_length(buffer, position + 24)
+                                break
+                            may_jump = False
+                        before = position
+                        position += HEADER_SIZE + length
+                        kind, length = type_and_length(buffer, position + 24)
         if progress is not None:
             progress(len(names))
         _, objectid, offset, kind, _ = HEADER.unpack_from(buffer, before)

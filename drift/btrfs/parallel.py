@@ -58,7 +58,7 @@ def read_tree(
     """What `read_columns` gives for all of `tree`, read by as many processes as pay.
 
     Whoever has read a part of it also makes of it what `sift` says, of plain types only; the
-    second value holds that of each part, and the columns no longer the items of what was touched.
+    second value holds that of each part, and the columns no longer the parts of what was touched.
 
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
@@ -127,7 +127,7 @@ class _Work(NamedTuple):
 
 def _sifted(search: Search, sift: Sift | None, columns: Columns) -> Any:
     result = None if sift is None else sift(search, columns)
-    columns.items = []
+    columns.parts, columns.passed = [], {}
     return result
 
 

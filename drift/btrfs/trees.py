@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search, after
 from drift.btrfs.items import (
@@ -45,6 +45,16 @@ NEARBY = 8
 
 # One item of a known inode: type, offset, payload.
 Item = tuple[int, int, bytes]
+
+
+class Parts(NamedTuple):
+    """What an inode consists of: its inode item, then its other items, and its DIR_INDEX payloads.
+
+    DIR_ITEMs, which repeat the DIR_INDEXes, are left out.
+    """
+
+    items: list[Item]
+    entries: list[bytes]
 
 
 @dataclass(slots=True)
@@ -106,42 +116,42 @@ def read_links(search: Search, tree: int, directories: Iterable[int]) -> Iterato
                 yield directory, Link(parent, name)
 
 
-def read_inodes(
-    search: Search, tree: int, inodes: Iterable[int]
-) -> Iterator[tuple[int, list[Item]]]:
-    """Yield each of `inodes` (ascending) that exists in `tree`, in that order, with its items.
-
-    The inode item comes first; DIR_ITEMs, which repeat the DIR_INDEXes, are left out.
-    """
+def read_inodes(search: Search, tree: int, inodes: Iterable[int]) -> Iterator[tuple[int, Parts]]:
+    """Yield each of `inodes` (ascending) that exists in `tree`, in that order."""
     wanted: list[int] = []
     for inode in inodes:
         if wanted and (inode - wanted[-1] > NEARBY):
-            yield from _items_of(search, tree, wanted).items()
+            yield from _read_together(search, tree, wanted).items()
             wanted = []
         wanted.append(inode)
     if wanted:
-        yield from _items_of(search, tree, wanted).items()
+        yield from _read_together(search, tree, wanted).items()
 
 
-def _items_of(search: Search, tree: int, wanted: list[int]) -> dict[int, list[Item]]:
-    found: dict[int, list[Item]] = {}
+def _read_together(search: Search, tree: int, wanted: list[int]) -> dict[int, Parts]:
+    found: dict[int, Parts] = {}
     key: Key = (wanted[0], 0, 0)
     last: Key = (wanted[-1], ANY_TYPE, ANY)
     buffer, unpack = search.buffer, HEADER.unpack_from
     chosen = wanted if len(wanted) < NEARBY else frozenset(wanted)
-    inode, items = -1, None
+    inode, parts = -1, None
     while count := search.fetch(tree, key, last, zeroed=False):
         position = search.START
         for _ in range(count):
             _, objectid, offset, kind, length = unpack(buffer, position)
             start = position + HEADER_SIZE
             position = start + length
+            if kind == DIR_ITEM:
+                continue
             if kind == INODE_ITEM:
-                inode, items = objectid, None
+                inode, parts = objectid, None
                 if inode in chosen:
-                    items = found[inode] = [(kind, offset, buffer[start:position])]
-            elif kind != DIR_ITEM and items is not None and objectid == inode:
-                items.append((kind, offset, buffer[start:position]))
+                    parts = found[inode] = Parts([(kind, offset, buffer[start:position])], [])
+            elif parts is not None and objectid == inode:
+                if kind == DIR_INDEX:
+                    parts[1].append(buffer[start:position])
+                else:
+                    parts[0].append((kind, offset, buffer[start:position]))
         key = onward(key, (objectid, kind, offset))
         if search.ended(position) or key > last:
             break
@@ -150,8 +160,8 @@ def _items_of(search: Search, tree: int, wanted: list[int]) -> dict[int, list[It
 
 def read_nodes(search: Search, tree: int, inodes: Iterable[int]) -> Iterator[Node]:
     """Yield each of `inodes` (ascending) that exists in `tree`, in full and in that order."""
-    for inode, items in read_inodes(search, tree, inodes):
-        yield node_of(inode, items)
+    for inode, parts in read_inodes(search, tree, inodes):
+        yield node_of(inode, parts)
 
 
 def highest_inode(search: Search, tree: int) -> int:
@@ -206,14 +216,12 @@ def read_items(
             return
 
 
-def node_of(inode: int, items: Iterable[Item]) -> Node:
-    """An inode from its items, the inode item first."""
+def node_of(inode: int, parts: Parts) -> Node:
     links: list[Link] = []
     values: list[tuple[bytes, bytes]] = []
     extents: list[bytes] = []
-    index: list[bytes] = []
     inline = head = None
-    for kind, offset, payload in items:
+    for kind, offset, payload in parts.items:
         if kind == INODE_REF:
             links += inode_refs(offset, payload)
         elif kind == EXTENT_DATA:
@@ -221,8 +229,6 @@ def node_of(inode: int, items: Iterable[Item]) -> Node:
             if data is not None and offset == 0:
                 inline = data
             extents.append(offset.to_bytes(8, "little") + payload[8:])
-        elif kind == DIR_INDEX:
-            index.append(payload)
         elif kind == INODE_ITEM:
             head = payload
         elif kind == XATTR_ITEM:
@@ -250,5 +256,5 @@ def node_of(inode: int, items: Iterable[Item]) -> Node:
         values,
         extents,
         inline,
-        index,
+        parts.entries,
     )

@@ -17,10 +17,13 @@ LARGEST_INLINE = 64 * 1024
 def entries_apart(left: Iterable[bytes], right: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
     """The DIR_INDEX items of two directories that are not in both."""
     ours, theirs = set(left), set(right)
+    alone, elsewhere = ours - theirs, theirs - ours
+    if not alone or not elsewhere:
+        return list(alone), list(elsewhere)
     # Told apart without the transid, which says when the entry was made.
     mine, others = (
         {payload[:17] + payload[25:]: payload for payload in payloads}
-        for payloads in (ours - theirs, theirs - ours)
+        for payloads in (alone, elsewhere)
     )
     return (
         [mine[key] for key in mine.keys() - others.keys()],

@@ -39,10 +39,12 @@ generation comparison is a comparison of all metadata (engine `metadata`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drift.btrfs.items import kind_of
-from drift.diff.common import Apart, Common
+from drift.btrfs.items import DirEntry, kind_of
+from drift.diff.common import Common
 from drift.diff.descend import Descend, flattened
 from drift.diff.equality import same_content, same_properties
 from drift.diff.moves import Moves
@@ -50,32 +52,44 @@ from drift.diff.one_sided import OneSided
 from drift.diff.sight import Place, Seen, change_of, entries_of, see, see_root, seen_of
 from drift.diff.stream import Pending, change_of_row
 from drift.diff.trees import ROOT, Tree
+from drift.diff.unequal import Apart
 from drift.model import Change, Kind, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from drift.btrfs.items import DirEntry, Link
+    from drift.btrfs.items import Link
     from drift.btrfs.trees import Node
     from drift.diff.descend import Event
     from drift.diff.stream import Found
     from drift.diff.trees import Side
-    from drift.diff.unequal import Settled, Unequal
+    from drift.diff.unequal import Settled
 
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
 
 
-class _Looked(NamedTuple):
-    """The entries of a directory in common that may differ.
+# What there is to do at a path in a directory in common: the path with zeros for slashes, which
+# sorts by components, whom to ask for its events, and about what.
+_Spot = tuple[bytes, Callable[[bytes, Any], Iterable["Event"]], Any]
 
-    `settled` has what is to be said of some, and `live` and `blank` what was seen of the others.
-    """
 
-    settled: dict[bytes, Change | Pending | None]
-    apart: Apart
-    live: dict[bytes, Seen]
-    blank: dict[bytes, Seen]
+class _Entries(NamedTuple):
+    """What either side has at one path, by name."""
+
+    live: dict[bytes, DirEntry]
+    blank: dict[bytes, DirEntry]
+
+
+class _Rest:
+    """The entries of a directory in common that have to be looked at, which is done together."""
+
+    __slots__ = ("directory", "entries", "seen")
+
+    def __init__(self, directory: int, entries: _Entries) -> None:
+        self.directory = directory
+        self.entries = entries
+        self.seen: tuple[dict[bytes, Seen], dict[bytes, Seen]] | None = None
 
 
 class Comparison:
@@ -108,7 +122,7 @@ class Comparison:
         # Where subvolumes are nested in either tree: they differ from the stubs that a snapshot has
         # in their place, and nothing in the directory around them tells.
         self._nested: dict[int, set[bytes]] = {}
-        moves = Moves(live, blank, since=since, bound=bound)
+        moves = self._moves = Moves(live, blank, since=since, bound=bound)
         self._one_sided = OneSided(
             live,
             blank,
@@ -174,96 +188,132 @@ class Comparison:
 
         Each of them is looked at by itself, so nobody has to go the way down to it.
         """
-        aparts = self._aparts(common, blank, self._unequal)
-        names = self._names(common, aparts)
+        aparts = self._aparts(common, blank)
+        renamed: dict[int, set[bytes]] = {}
         spots = [
-            ((path + b"/" + name).replace(b"/", b"\0"), path, directory, name)
-            for path, directory in ((common[inode] or b"", inode) for inode in names)
-            for name in names[directory]
+            *self._spots_renamed(common, aparts, renamed),
+            *self._spots_apart(common, aparts, renamed),
+            *self._spots_unequal(common, aparts),
         ]
-        # The order of components: no name holds a zero, and none sorts below it.
-        spots.sort()
-        looked: dict[int, _Looked] = {}
+        del aparts
+        spots.sort(key=itemgetter(0), reverse=True)
+        while spots:
+            key, events, subject = spots.pop()
+            yield from events(key.replace(b"\0", b"/"), subject)
 
-        for _, path, directory, name in spots:
-            child = path + b"/" + name
-            inside = names[directory]
-            inode = inside.pop(name)
-            if inode is None:
-                if directory not in looked:
-                    looked[directory] = self._look_at(path, directory, aparts.pop(directory), blank)
-                settled, apart, ours, theirs = looked[directory]
-                if name not in settled:
-                    yield from self._entry(child, name, apart, ours.get(name), theirs.get(name))
-                elif (event := settled[name]) is not None:
-                    yield event
-            else:
-                yield from self._same_inode(child, inode, blank)
-            if not inside:
-                looked.pop(directory, None)
-
-    def _look_at(self, path: bytes, directory: int, apart: Apart, blank: Side) -> _Looked:
-        """Look at the entries of a directory in common that are not settled by what is known."""
-        settled = self._settled(path, directory, apart)
-        live, theirs = (
-            {name: entry for name, entry in entries.items() if name not in settled}
-            for entries in apart
-        )
-        if not live and not theirs:
-            return _Looked(settled, Apart({}, {}), {}, {})
-        places = Place(self._live.tree, directory), Place(blank.tree, directory)
-        return _Looked(
-            settled, Apart(live, theirs), *self._look(*places, live, theirs, one_directory=True)
-        )
-
-    def _settled(
-        self, path: bytes, directory: int, apart: Apart
-    ) -> dict[bytes, Change | Pending | None]:
-        """What is there to say, if anything, of files that need no other look, by name."""
-        found: dict[bytes, Change | Pending | None] = {}
-        for name, one in self._unequal.settled.get(directory, {}).items():
-            # It may have another name now.
-            if one.inode is not None or one.other not in self._unequal.nodes:
-                found[name] = _event_of(path + b"/" + name, one)
-        columns = self._live.tree.columns
-        for name, entry in apart.live.items():
-            if name in apart.blank or entry.subvolume or entry.directory:
-                continue
-            for row in columns.rows_of(entry.objectid)[:1]:
-                # Made since, so it is nobody's new name.
-                if kind_of(columns.mode(row)) is Kind.FILE:
-                    child = path + b"/" + name
-                    found[name] = change_of_row(Status.ADDED, child, columns, row, Kind.FILE)
-        return found
-
-    def _names(
-        self, common: Common, aparts: Mapping[int, Apart]
-    ) -> dict[int, dict[bytes, int | None]]:
-        """The names in directories in common that may differ.
-
-        Each with its inode, where both sides have one entry for it, else with None.
-        """
-        names: dict[int, dict[bytes, int | None]] = {}
-        for inode, one in self._unequal.altered.items():
-            if common[one.parent] is not None:
-                names.setdefault(one.parent, {})[one.name] = inode
-        for inode, pair in self._unequal.nodes.items():
-            for link in () if inode == ROOT else _links(*pair):
-                if common[link.parent] is not None:
-                    names.setdefault(link.parent, {})[link.name] = inode
-        for directory, apart in aparts.items():
-            inside = names.setdefault(directory, {})
-            inside.update(dict.fromkeys(apart.live))
-            inside.update(dict.fromkeys(apart.blank))
-        return names
-
-    def _aparts(self, common: Common, blank: Side, unequal: Unequal) -> dict[int, Apart]:
+    def _aparts(self, common: Common, blank: Side) -> dict[int, Apart]:
         """What may differ of the entries of each directory in common."""
         return {
             directory: apart
-            for directory in {*unequal.apart, *self._nested}
+            for directory in {*self._unequal.apart, *self._nested}
             if common[directory] is not None and any(apart := self._apart(common, blank, directory))
         }
+
+    def _spots_renamed(
+        self, common: Common, aparts: Mapping[int, Apart], done: dict[int, set[bytes]]
+    ) -> Iterator[_Spot]:
+        """Where files are that have one name in either tree; both names are added to `done`."""
+        for inode, (left, right) in self._unequal.nodes.items():
+            if left is None or right is None or left.is_directory or left.links == right.links:
+                continue
+            if len(left.links) != 1 or len(right.links) != 1:
+                continue
+            (parent, name), (other, old) = left.links[0], right.links[0]
+            path, above = common[parent], common[other]
+            if path is None or above is None or self._moves.twin(left, self._live) is not right:
+                continue
+            entry = common.apart(parent).live.get(name)
+            if (
+                entry is not None
+                and entry[1] == inode
+                and name not in common.apart(parent).blank
+                and old in common.apart(other).blank
+                and old not in common.apart(other).live
+            ):
+                done.setdefault(parent, set()).add(name)
+                done.setdefault(other, set()).add(old)
+                yield _key(path) + name, self._renamed, (above + b"/" + old, left)
+
+    def _spots_apart(
+        self, common: Common, aparts: Mapping[int, Apart], renamed: dict[int, set[bytes]]
+    ) -> Iterator[_Spot]:
+        """Where the entries of directories differ."""
+        settled, moved = self._unequal.settled, self._unequal.nodes
+        columns = self._live.tree.columns
+        for directory, apart in aparts.items():
+            top = _key(common[directory])
+            live, blank = apart
+            done = renamed.get(directory) or set()
+            for name, one in settled.get(directory, {}).items():
+                # One that is gone may have another name now.
+                if one.inode is not None or one.other not in moved:
+                    done.add(name)
+                    yield top + name, _settled, one
+            for name, inode, is_subvolume, is_directory in live.values():
+                if name in blank or name in done or is_subvolume or is_directory:
+                    continue
+                for row in columns.rows_of(inode)[:1]:
+                    # Made since, so it is nobody's new name.
+                    if kind_of(columns.mode(row)) is Kind.FILE:
+                        done.add(name)
+                        yield top + name, self._new_file, row
+            if len(done) < len(live.keys() | blank.keys()):
+                ours, theirs = (
+                    {entry[0]: DirEntry._make(entry) for entry in entries.values()}
+                    for entries in apart
+                )
+                for name in done:
+                    ours.pop(name, None)
+                    theirs.pop(name, None)
+                rest = _Rest(directory, _Entries(ours, theirs))
+                for name in ours.keys() | theirs.keys():
+                    yield top + name, self._look_at, (rest, name)
+
+    def _spots_unequal(self, common: Common, aparts: Mapping[int, Apart]) -> Iterable[_Spot]:
+        """Where inodes differ for which both sides have one entry."""
+        spots: dict[bytes, _Spot] = {}
+        for one in self._unequal.altered.values():
+            path = common[one.parent]
+            if path is not None and not _is_in(aparts, one.parent, one.name):
+                key = _key(path) + one.name
+                spots[key] = key, _settled, one
+        for inode, pair in self._unequal.nodes.items():
+            for parent, name in () if inode == ROOT else _links(*pair):
+                path = common[parent]
+                if path is not None and not _is_in(aparts, parent, name):
+                    key = _key(path) + name
+                    spots[key] = key, self._same_inode, inode
+        return spots.values()
+
+    def _renamed(self, path: bytes, subject: tuple[bytes, Node]) -> Iterable[Event]:
+        source, node = subject
+        return self._one_sided.renamed(source, path, seen_of(node, self._live.tree))
+
+    def _new_file(self, path: bytes, row: int) -> Iterable[Event]:
+        columns = self._live.tree.columns
+        return (change_of_row(Status.ADDED, path, columns, row, Kind.FILE),)
+
+    def _look_at(self, path: bytes, subject: tuple[_Rest, bytes]) -> Iterable[Event]:
+        rest, name = subject
+        if rest.seen is None:
+            assert self._blank is not None
+            live = Place(self._live.tree, rest.directory)
+            blank = Place(self._blank.tree, rest.directory)
+            rest.seen = self._look(live, blank, *rest.entries, one_directory=True)
+        ours, theirs = rest.seen
+        return self._entry(path, name, rest.entries, ours.get(name), theirs.get(name))
+
+    def _same_inode(self, path: bytes, inode: int) -> Iterable[Event]:
+        """An entry that two directories share: the inode under it differs."""
+        left, right = self._unequal.nodes[inode]
+        if left is None or right is None or self._blank is None:
+            self._vanished(path)
+            return ()
+        ours, theirs = seen_of(left, self._live.tree), seen_of(right, self._blank.tree)
+        if ours.place is not None or theirs.place is not None or ours.kind is not theirs.kind:
+            return self._pair(path, ours, theirs)
+        event = self._contents(path, ours, theirs)
+        return () if event is None else (event,)
 
     def _apart(self, common: Common, blank: Side, directory: int) -> Apart:
         """The entries of a directory in common that may differ, subvolumes among them."""
@@ -287,26 +337,10 @@ class Comparison:
             return set()
         return {entry.name for entry in entries_of(live).values() if entry.subvolume}
 
-    def _same_inode(self, path: bytes, inode: int, blank: Side) -> Iterable[Event]:
-        """An entry that two directories share: the inode under it differs."""
-        altered = self._unequal.altered.get(inode)
-        if altered is not None:
-            event = _event_of(path, altered)
-            return () if event is None else (event,)
-        left, right = self._unequal.nodes[inode]
-        if left is None or right is None:
-            self._vanished(path)
-            return ()
-        ours, theirs = seen_of(left, self._live.tree), seen_of(right, blank.tree)
-        if ours.place is not None or theirs.place is not None or ours.kind is not theirs.kind:
-            return self._pair(path, ours, theirs)
-        event = self._contents(path, ours, theirs)
-        return () if event is None else (event,)
-
     # Any two directories at the same path.
 
     def _join(self, path: bytes, live: Place, blank: Place) -> Iterator[Event]:
-        entries = Apart(entries_of(live), entries_of(blank))
+        entries = _Entries(entries_of(live), entries_of(blank))
         if self._common is not None and self._are_own(live.tree, blank.tree):
             for name in [name for name in entries.live if self._is_equal(name, entries)]:
                 del entries.live[name], entries.blank[name]
@@ -315,7 +349,7 @@ class Comparison:
             child = path + b"/" + name
             yield from self._entry(child, name, entries, ours.get(name), theirs.get(name))
 
-    def _is_equal(self, name: bytes, entries: Apart) -> bool:
+    def _is_equal(self, name: bytes, entries: _Entries) -> bool:
         """Whether both entries of the two related trees are one old file that is equal in both."""
         mine = entries.live[name]
         return (
@@ -343,7 +377,7 @@ class Comparison:
         )
 
     def _entry(
-        self, path: bytes, name: bytes, entries: Apart, live: Seen | None, blank: Seen | None
+        self, path: bytes, name: bytes, entries: _Entries, live: Seen | None, blank: Seen | None
     ) -> Iterator[Event]:
         """Compare what either side has at `path`; an entry whose inode is gone has vanished."""
         if (live is None and name in entries.live) or (blank is None and name in entries.blank):
@@ -421,24 +455,37 @@ def _links(left: Node | None, right: Node | None) -> Iterable[Link]:
     return left.links if left.links == right.links else (*left.links, *right.links)
 
 
-def _event_of(path: bytes, settled: Settled) -> Change | Pending | None:
+def _is_in(aparts: Mapping[int, Apart], directory: int, name: bytes) -> bool:
+    apart = aparts.get(directory)
+    return apart is not None and (name in apart.live or name in apart.blank)
+
+
+def _key(path: bytes | None) -> bytes:
+    """What the names in the directory at `path` are put behind, to be sorted by components.
+
+    No name holds a zero, and none sorts below it.
+    """
+    assert path is not None
+    return path.replace(b"/", b"\0") + b"\0"
+
+
+def _settled(path: bytes, one: Settled) -> Iterable[Event]:
     """What there is to say of a file that was settled where it was read."""
     modified = Change(
-        Status.MODIFIED,
+        Status.DELETED if one.inode is None else Status.MODIFIED,
         path,
         Kind.FILE,
-        settled.size,
-        settled.mode & 0o7777,
-        settled.uid,
-        settled.gid,
-        settled.mtime,
-        replaced=settled.replaced,
+        one.size,
+        one.mode & 0o7777,
+        one.uid,
+        one.gid,
+        one.mtime,
+        replaced=one.replaced,
     )
-    if settled.inode is None:
-        return modified._replace(status=Status.DELETED)
-    return _outcome(
-        modified, settled.same_content, settled.same_properties, settled.inode, settled.other
-    )
+    if one.inode is None:
+        return (modified,)
+    event = _outcome(modified, one.same_content, one.same_properties, one.inode, one.other)
+    return () if event is None else (event,)
 
 
 def _outcome(

@@ -229,7 +229,7 @@ class OneSided:
         )
         moves = self._moves.of(node, side) if may_have_moved else {}
         if status is Status.ADDED and path in moves:
-            yield from self._renamed(moves[path], path, seen)
+            yield from self.renamed(moves[path], path, seen)
         elif status is Status.ADDED or path not in moves.values():
             yield change_of(status, path, seen)
         if seen.place is not None:
@@ -238,7 +238,7 @@ class OneSided:
             below = self.below(path, seen.place, side, status, alive=alive, own=own)
             yield Descend(below, path, seen.place)
 
-    def _renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
+    def renamed(self, source: bytes, path: bytes, live: Seen) -> Iterator[Event]:
         assert self._blank is not None
         blank = self._blank.tree.node(live.node.inode)
         same = True if blank is None else same_content(live.node, blank)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS
 from drift.btrfs.items import (
-    DIR_INDEX,
     DIR_ITEM_HEAD,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
@@ -18,8 +17,6 @@ from drift.btrfs.items import (
     INODE_REF,
     INODE_REF_HEAD,
     XATTR_ITEM,
-    Link,
-    dir_index,
     inline_data,
     xattrs,
 )
@@ -30,7 +27,7 @@ from drift.diff.unequal import Settled, Unequal
 if TYPE_CHECKING:
     from drift.btrfs.columns import Columns
     from drift.btrfs.ioctl import Search
-    from drift.btrfs.trees import Item
+    from drift.btrfs.trees import Item, Parts
 
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
@@ -65,16 +62,16 @@ class Sift:
         found = Unequal()
         for start in range(0, len(columns.touched), TOGETHER):
             numbers = columns.touched[start : start + TOGETHER]
-            seen = dict(zip(numbers, columns.items[start : start + TOGETHER], strict=True))
+            seen = dict(zip(numbers, columns.parts[start : start + TOGETHER], strict=True))
             self._compare(search, seen, found)
         both, gone = _names_apart(found)
         for start in range(0, len(both), TOGETHER):
             self._settle_replaced(search, both[start : start + TOGETHER], found)
         self._settle_gone(search, gone, found)
-        self._climb(search, found)
+        self._climb(search, found, columns)
         return found.as_plain()
 
-    def _compare(self, search: Search, seen: dict[int, list[Item]], found: Unequal) -> None:
+    def _compare(self, search: Search, seen: dict[int, Parts], found: Unequal) -> None:
         """Add to `found` those of the inodes in `seen` that differ."""
         wanted = [
             inode
@@ -84,33 +81,32 @@ class Sift:
         theirs = dict(read_inodes(search, self._other, wanted))
         in_part = []
         for inode in wanted:
-            items = theirs.get(inode)
-            if items is None or not _is_all(seen[inode], items, self._since):
+            mine, other = seen[inode], theirs.get(inode)
+            if other is None or not _is_all(mine, other, self._since):
                 in_part.append(inode)
-        seen.update((inode, []) for inode in in_part)
-        seen.update(read_inodes(search, self._tree, in_part))
-        for inode in wanted:
-            mine, items = seen[inode], theirs.get(inode)
-            if mine and items and _add_in_place(found, inode, mine, items):
-                continue
-            found.add(
-                inode,
-                node_of(inode, mine) if mine else None,
-                node_of(inode, items) if items else None,
-            )
+            elif not _add_in_place(found, inode, mine, other):
+                found.add(inode, node_of(inode, mine), node_of(inode, other))
+        again = dict(read_inodes(search, self._tree, in_part))
+        for inode in in_part:
+            now, other = again.get(inode), theirs.get(inode)
+            if not (now and other and _add_in_place(found, inode, now, other)):
+                found.add(
+                    inode,
+                    node_of(inode, now) if now else None,
+                    node_of(inode, other) if other else None,
+                )
 
-    def _was_only_listed(self, search: Search, inode: int, items: list[Item]) -> bool:
+    def _was_only_listed(self, search: Search, inode: int, parts: Parts) -> bool:
         """Whether a directory was but read since: its inode item was written for its atime alone.
 
         Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
         where the other tree's item was not written since, and all but atime and transid is equal in
         both, names and xattrs are as they were at the parting, which is as they are in the other.
         """
-        head = items[0][2]
+        head = parts.items[0][2]
         if head[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
             return False
-        kind, _, newest = items[-1]
-        if kind == DIR_INDEX and _transid_of_entry(newest) >= self._since:
+        if parts.entries and _transid_of_entry(parts.entries[-1]) >= self._since:
             # No need to ask.
             return False
         theirs = search.item(self._other, (inode, INODE_ITEM, 0))
@@ -131,8 +127,8 @@ class Sift:
         others = dict(read_inodes(search, self._other, sorted({other for *_, other in names})))
         for directory, name, inode, other in names:
             mine, theirs = ours.get(inode), others.get(other)
-            if mine and theirs and _is_regular(mine[0][2]) and _is_regular(theirs[0][2]):
-                found.settle(_settled(directory, name, inode, other, mine, theirs))
+            if mine and theirs and _is_file(mine.items[0][2]) and _is_file(theirs.items[0][2]):
+                found.settle(_settled(directory, name, inode, other, mine.items, theirs.items))
 
     def _settle_gone(
         self, search: Search, names: list[tuple[int, bytes, int]], found: Unequal
@@ -140,20 +136,20 @@ class Sift:
         """Look at the files that the other tree has alone; `names` are directory, name, inode."""
         for directory, name, other in names:
             head = search.item(self._other, (other, INODE_ITEM, 0))
-            if head is not None and len(head) == INODE_ITEM_SIZE and _is_regular(head):
+            if head is not None and len(head) == INODE_ITEM_SIZE and _is_file(head):
                 size, mode, uid, gid, mtime, _ = _told_by(head)
                 properties = size, mode, uid, gid, mtime
                 found.settle(
                     Settled(directory, name, None, other, False, *properties, False, False)
                 )
 
-    def _climb(self, search: Search, found: Unequal) -> None:
+    def _climb(self, search: Search, found: Unequal, columns: Columns) -> None:
         """Add the links of the directories on the ways up to `found`."""
         climbed = self._climbed
         climbed.update(found.nodes)
         climbed.update(found.links)
         parents = {one.parent for one in found.altered.values()}
-        parents.update(link.parent for link in found.links.values())
+        parents.update(parent for parent, _ in found.links.values())
         parents.update(
             link.parent
             for pair in found.nodes.values()
@@ -163,12 +159,14 @@ class Sift:
         )
         while wanted := sorted(parents - climbed):
             climbed.update(wanted)
-            new = dict(read_links(search, self._tree, wanted))
-            found.links.update(new)
-            parents = {link.parent for link in new.values()}
+            links = columns.links_of(wanted)
+            others = [inode for inode in wanted if inode not in links]
+            links.update(read_links(search, self._tree, others))
+            parents = {parent for parent, _ in links.values()}
+            found.links.update(links)
 
 
-def _is_all(mine: list[Item], theirs: list[Item], since: int) -> bool:
+def _is_all(mine: Parts, theirs: Parts, since: int) -> bool:
     """Whether what the search for rewritten leaves returned of an inode is all there is of it.
 
     What it left out lies in leaves as they were at the parting. So it is in the other tree as well,
@@ -176,38 +174,31 @@ def _is_all(mine: list[Item], theirs: list[Item], since: int) -> bool:
     found. Of a directory, keys that are gone say nothing; its size, twice the length of its names,
     tells.
     """
-    if _transid(theirs[0][2]) >= since:
+    if _transid(theirs.items[0][2]) >= since:
         return False
-    head = mine[0][2]
+    head = mine.items[0][2]
     if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
-        mine, entries = _parted(mine)
-        theirs, _ = _parted(theirs)
-        names = sum(map(len, entries)) - DIR_ITEM_HEAD.size * len(entries)
+        names = sum(map(len, mine.entries)) - DIR_ITEM_HEAD.size * len(mine.entries)
         if int.from_bytes(head[SIZE], "little") != 2 * names:
             return False
-    keys = [item[:2] for item in theirs]
-    return keys == [item[:2] for item in mine] or {item[:2] for item in mine}.issuperset(keys)
+    keys = [item[:2] for item in theirs.items]
+    return keys == [item[:2] for item in mine.items] or {
+        item[:2] for item in mine.items
+    }.issuperset(keys)
 
 
-def _parted(items: list[Item]) -> tuple[list[Item], list[bytes]]:
-    """The items of a directory that are no DIR_INDEX, and the payloads of those that are."""
-    return (
-        [item for item in items if item[0] != DIR_INDEX],
-        [item[2] for item in items if item[0] == DIR_INDEX],
-    )
-
-
-def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Item]) -> bool:
+def _add_in_place(found: Unequal, inode: int, mine: Parts, theirs: Parts) -> bool:
     """Compare one old inode by its items, if it has one and the same name in both trees.
 
     Returns whether that could be done; where it couldn't, nodes have to be made of the items. It is
     what `Unequal.add` does, for the most frequent cases, in a fraction of the time.
     """
-    head, other = mine[0][2], theirs[0][2]
+    ours, others = mine.items, theirs.items
+    head, other = ours[0][2], others[0][2]
     if (
-        len(mine) < 2
-        or len(theirs) < 2
-        or mine[1] != theirs[1]
+        len(ours) < 2
+        or len(others) < 2
+        or ours[1] != others[1]
         or head[GENERATION] != other[GENERATION]
         or head[OTIME] != other[OTIME]
         or head[NLINK] != ONE
@@ -215,21 +206,21 @@ def _add_in_place(found: Unequal, inode: int, mine: list[Item], theirs: list[Ite
         or (head[MODE_TYPE_BYTE] ^ other[MODE_TYPE_BYTE]) & TYPE_BITS
     ):
         return False
-    kind, parent, ref = mine[1]
+    kind, parent, ref = ours[1]
     name = ref[INODE_REF_HEAD.size :]
     if kind != INODE_REF or INODE_REF_HEAD.unpack_from(ref)[1] != len(name):
         return False
     if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
-        if not _same_properties(mine, theirs):
+        if not _same_properties(ours, others):
             return False
-        apart = entries_apart(_parted(mine)[1], _parted(theirs)[1])
+        apart = entries_apart(mine.entries, theirs.entries)
         if apart != ([], []):
-            found.apart[inode] = apart
-            found.links[inode] = Link(parent, name)
+            found.set_apart(inode, *apart)
+            found.links[inode] = parent, name
         return True
-    if not _is_regular(head):
+    if not _is_file(head):
         return False
-    one = _settled(parent, name, inode, inode, mine, theirs)
+    one = _settled(parent, name, inode, inode, ours, others)
     if not (one.same_content and one.same_properties):
         found.altered[inode] = one
     return True
@@ -265,21 +256,18 @@ def _names_apart(
     """
     both, gone = [], []
     for directory, (mine, theirs) in found.apart.items():
-        if not theirs:
-            continue
-        ours = {entry.name: entry for entry in map(dir_index, mine)}
-        for other in map(dir_index, theirs):
-            if other.subvolume or other.directory:
+        for name, other, is_subvolume, is_directory in theirs.values():
+            if is_subvolume or is_directory:
                 continue
-            entry = ours.get(other.name)
+            entry = mine.get(name)
             if entry is None:
-                gone.append((directory, other.name, other.objectid))
-            elif not (entry.subvolume or entry.directory):
-                both.append((directory, other.name, entry.objectid, other.objectid))
+                gone.append((directory, name, other))
+            elif not any(entry[2:]):
+                both.append((directory, name, entry[1], other))
     return both, gone
 
 
-def _is_regular(head: bytes) -> bool:
+def _is_file(head: bytes) -> bool:
     return head[MODE_TYPE_BYTE] & TYPE_BITS == REGULAR_BITS
 
 

@@ -18,7 +18,15 @@ from drift.btrfs.items import (
 )
 from drift.btrfs.parallel import read_tree
 from drift.btrfs.subvolumes import relate
-from drift.btrfs.trees import Node, highest_inode, node_of, read_links, read_node, read_nodes
+from drift.btrfs.trees import (
+    Node,
+    Parts,
+    highest_inode,
+    node_of,
+    read_links,
+    read_node,
+    read_nodes,
+)
 from drift.diff.touched import Sift
 from drift.diff.unequal import Unequal
 
@@ -96,7 +104,7 @@ class Tree:
         head = self.search.item(self.id, (inode, INODE_ITEM, 0)) if gone else None
         if head is None:
             return None
-        node = node_of(inode, [(INODE_ITEM, 0, head)])
+        node = node_of(inode, Parts([(INODE_ITEM, 0, head)], []))
         # A link's target is in its extent, and below a directory there is more to see.
         return node if stat.S_ISREG(node.mode) else None
 
@@ -110,13 +118,12 @@ class Tree:
 
     def link(self, directory: int) -> Link | None:
         """The one link of `directory`, None where it does not exist."""
-        known = self.unequal.links.get(directory)
-        return known or self.links([directory]).get(directory)
+        return self.links([directory]).get(directory)
 
     def links(self, directories: Collection[int]) -> dict[int, Link]:
         """The one link of each of `directories` that exists."""
         known = self.unequal.links
-        found = {inode: known[inode] for inode in directories if inode in known}
+        found = {inode: Link(*known[inode]) for inode in directories if inode in known}
         others = sorted(inode for inode in directories if inode not in found)
         found.update(read_links(self.search, self.id, others))
         return found

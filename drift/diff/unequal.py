@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drift.btrfs.items import Link
+from drift.btrfs.items import Link, dir_index
 from drift.btrfs.trees import Node
 from drift.diff.equality import entries_apart, equal_but_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+# A DirEntry as a plain tuple, as processes can hand it on.
+Entry = tuple[bytes, int, bool, bool]
+
+
+class Apart(NamedTuple):
+    """The entries of a directory that are not equal in both trees, by name."""
+
+    live: dict[bytes, Entry]
+    blank: dict[bytes, Entry]
 
 
 class Settled(NamedTuple):
@@ -38,18 +52,19 @@ class Unequal:
     """The inodes that differ, by number; each is in `altered`, in `nodes`, or in `apart` alone.
 
     `nodes` has them as either tree does. `apart` holds, for directories that both trees have, the
-    DIR_INDEX items that are not in both; where nothing else differs, there are no nodes. Nodes of
+    entries that are not in both; where nothing else differs, there are no nodes. Nodes of
     directories in `apart` hold no entries. `settled` has, by directory and name, those files in `apart`
     that need no other look; they may turn out alike. One of them that is gone is so only where its
-    inode is not in `nodes`: else it may be elsewhere. `links` is the one link in the first tree of
-    each directory on the ways up from all of these, and of those in `apart` that have no nodes.
+    inode is not in `nodes`: else it may be elsewhere. `links` is the one link in the first tree,
+    as parent and name, of each directory on the ways up from all of these, and of those in `apart`
+    that have no nodes.
     """
 
     nodes: dict[int, tuple[Node | None, Node | None]] = field(default_factory=dict)
     altered: dict[int, Settled] = field(default_factory=dict)
-    apart: dict[int, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
+    apart: dict[int, Apart] = field(default_factory=dict)
     settled: dict[int, dict[bytes, Settled]] = field(default_factory=dict)
-    links: dict[int, Link] = field(default_factory=dict)
+    links: dict[int, tuple[int, bytes]] = field(default_factory=dict)
 
     def __contains__(self, inode: object) -> bool:
         return inode in self.nodes or inode in self.altered or inode in self.apart
@@ -63,9 +78,13 @@ class Unequal:
             if not force and apart == ([], []) and equal_but_entries(left, right):
                 return
             if left.is_directory and right.is_directory:
-                self.apart[inode] = apart
+                self.set_apart(inode, *apart)
                 left.index = right.index = None
         self.nodes[inode] = left, right
+
+    def set_apart(self, directory: int, live: Iterable[bytes], blank: Iterable[bytes]) -> None:
+        """Say which DIR_INDEX items of a directory are not in both trees."""
+        self.apart[directory] = Apart(_decoded(live), _decoded(blank))
 
     def settle(self, one: Settled) -> None:
         self.settled.setdefault(one.parent, {})[one.name] = one
@@ -78,8 +97,9 @@ class Unequal:
         ]
         altered = [tuple(one) for one in self.altered.values()]
         settled = [tuple(one) for inside in self.settled.values() for one in inside.values()]
-        links = [(inode, *link) for inode, link in self.links.items()]
-        return nodes, altered, self.apart, settled, links
+        apart = {inode: tuple(one) for inode, one in self.apart.items()}
+        links = {inode: tuple(link) for inode, link in self.links.items()}
+        return nodes, altered, apart, settled, links
 
     def update(self, plain: Any) -> None:
         """Add what `as_plain` gave for other inodes."""
@@ -88,11 +108,17 @@ class Unequal:
             self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
         for one in map(Settled._make, altered):
             self.altered[one.other] = one
-        self.apart.update(apart)
+        self.apart.update((inode, Apart(*one)) for inode, one in apart.items())
         for one in map(Settled._make, settled):
             self.settle(one)
-        for inode, parent, name in links:
-            self.links[inode] = Link(parent, name)
+        self.links.update(links)
+
+
+def _decoded(items: Iterable[bytes]) -> dict[bytes, Entry]:
+    return {
+        name: (name, objectid, subvolume, directory)
+        for name, objectid, subvolume, directory in map(dir_index, items)
+    }
 
 
 def _node_as_plain(node: Node) -> tuple[object, ...]:
