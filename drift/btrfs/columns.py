@@ -13,6 +13,7 @@ from drift.btrfs.ioctl import ANY, ANY_TYPE, HEADER, HEADER_SIZE, Search
 from drift.btrfs.items import (
     DIR_INDEX,
     DIR_ITEM,
+    DIR_ITEM_HEAD,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
     INODE_EXTREF,
@@ -26,12 +27,13 @@ from drift.btrfs.items import (
     inode_extrefs,
     inode_refs,
 )
-from drift.btrfs.trees import INODE_ITEM_SIZE, Parts, onward
+from drift.btrfs.trees import INODE_ITEM_SIZE, onward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from drift.btrfs.ioctl import Key
+    from drift.btrfs.trees import Item
 
 # How items lie, taken in one call from the header of an INODE_ITEM on: its objectid, from its
 # payload generation, transid, size, the bytes of uid to mode, and mtime; then the next
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 WIDE = Struct("<8xQ16x QQQ20x12s80xqI12x 8xQQII 8xH")
 WIDE_NAME = WIDE.size
 TYPE_AND_LENGTH = Struct("<II")
-# Of a header, the objectid, the type and the length.
-OWNED = Struct("<8xQ8xII")
+# Of an item, its objectid, offset, type and length, and of a DIR_INDEX the transid.
+OWNED = Struct("<8xQQII17xQ")
 # Of an INODE_ITEM, from its header on, its length and transid, and the next header's TYPE_AND_LENGTH.
 NARROW = Struct("<28xI8xQ168xII")
 # Of an INODE_REF, from its header's offset on: that is the parent, the type, the length of the item,
@@ -77,6 +79,23 @@ def folder_in(folders: dict[int, list[int]], parent: int) -> list[int]:
     return folder
 
 
+class Rewritten:
+    """What a search for rewritten leaves returned of an older inode: not all, it may be.
+
+    `items` are all but DIR_ITEM and DIR_INDEX, the inode item first. Of a directory `entries` are
+    the DIR_INDEX payloads that were made since the generation asked for, `older` the offsets of the
+    others in ascending order, and `older_names` the length of their names together.
+    """
+
+    __slots__ = ("entries", "items", "older", "older_names")
+
+    def __init__(self, head: bytes) -> None:
+        self.items: list[Item] = [(INODE_ITEM, 0, head)]
+        self.entries: list[bytes] = []
+        self.older: list[int] = []
+        self.older_names = 0
+
+
 @dataclass(slots=True)
 class Columns:
     """One row for each name of an inode that is new since a generation.
@@ -85,10 +104,10 @@ class Columns:
     `nanoseconds` its mtime, `targets` the symlinks' targets by row, `directories` the size of each
     new directory by inode: twice the length of the names in it. `folders` has what the rows of one
     parent are together (`folder_in`), `others` the rows that are no regular files. `generations` is filled only where all of a tree is read.
-    `touched` are the older inodes whose item was written since, in ascending order, with what the
-    search returned of them in `parts`: not all, for some may lie in leaves that were not rewritten. Whether anything about them differs is for
-    the reader to compare. `passed` has of some directories that are older, the bytes of their inode
-    number before the rest of the item, from its offset on, that came before their entries.
+    `touched` are the older inodes whose item was written since, in ascending order, with what was
+    returned of them in `rewritten`. Whether anything about them differs is for the reader to
+    compare. `passed` has for some older directories, by the bytes of their inode number, the item
+    that came before their entries, from its offset on.
     """
 
     inodes: array[int] = field(default_factory=lambda: array("Q"))
@@ -104,7 +123,7 @@ class Columns:
     folders: dict[int, list[int]] = field(default_factory=dict)
     directories: dict[int, int] = field(default_factory=dict)
     touched: array[int] = field(default_factory=lambda: array("Q"))
-    parts: list[Parts] = field(default_factory=list)
+    rewritten: list[Rewritten] = field(default_factory=list)
     passed: dict[bytes, bytes] = field(default_factory=dict)
 
     def owner(self, row: int) -> tuple[int, int, int]:
@@ -123,8 +142,8 @@ class Columns:
         """Parent and name of those of `directories`, all older, that were passed while reading."""
         found = {}
         for directory in directories:
-            item = self.passed.get(directory.to_bytes(8, "little"))
-            if item is not None:
+            item = self.passed.get(directory.to_bytes(8, "little"), b"")
+            if len(item) >= PASSED.size:
                 parent, kind, length, name_length = PASSED.unpack_from(item)
                 if kind == INODE_REF and length == INODE_REF_HEAD.size + name_length:
                     found[directory] = parent, item[PASSED.size :]
@@ -189,9 +208,9 @@ def read_columns(
         TYPE_AND_LENGTH.unpack_from,
     )
     # The inode whose further names are wanted, None while stepping over an older one's, and the
-    # parts of one that was touched.
+    # what there is of one that was touched.
     current: int | None = None
-    held: Parts | None = None
+    held: Rewritten | None = None
     older = 0
     resume: int | None = None
     limit = search.START + search.size
@@ -220,9 +239,9 @@ def read_columns(
                 elif generation <= since and since:
                     current = None
                     older = inode
-                    held = Parts([(INODE_ITEM, 0, buffer[before + HEADER_SIZE : position])], [])
+                    held = Rewritten(buffer[before + HEADER_SIZE : position])
                     touched.append(inode)
-                    columns.parts.append(held)
+                    columns.rewritten.append(held)
                 else:
                     current = inode
                     form = owner[TYPE_BYTE] & TYPE_BITS
@@ -294,17 +313,20 @@ def read_columns(
             # Step over what is not wanted, by length alone: to the next inode, and for a new one to
             # its next ref; a symlink's target lies in its extent.
             if held is not None:
-                inode, kind, length = owned(buffer, position)
+                inode, offset, kind, length, made = owned(buffer, position)
                 while kind > INODE_ITEM and inode == older:
                     before = position
                     start = position + HEADER_SIZE
                     position = start + length
                     if kind == DIR_INDEX:
-                        held.entries.append(buffer[start:position])
+                        if made >= since:
+                            held.entries.append(buffer[start:position])
+                        else:
+                            held.older.append(offset)
+                            held.older_names += length - DIR_ITEM_HEAD.size
                     elif kind != DIR_ITEM:
-                        offset = HEADER.unpack_from(buffer, before)[2]
                         held.items.append((kind, offset, buffer[start:position]))
-                    inode, kind, length = owned(buffer, position)
+                    inode, offset, kind, length, made = owned(buffer, position)
                 if kind > INODE_ITEM:
                     # The leaf with the inode item of the next one was not rewritten.
                     held = None

@@ -5,10 +5,13 @@ One tree's touched inodes are compared part by part, so that processes can share
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS
+from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import (
+    DIR_INDEX,
     DIR_ITEM_HEAD,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
@@ -20,18 +23,22 @@ from drift.btrfs.items import (
     inline_data,
     xattrs,
 )
-from drift.btrfs.trees import INODE_ITEM_SIZE, node_of, read_inodes, read_links
+from drift.btrfs.trees import INODE_ITEM_SIZE, Parts, node_of, read_inodes, read_items, read_links
 from drift.diff.equality import entries_apart, inline_bytes
 from drift.diff.unequal import Settled, Unequal
 
 if TYPE_CHECKING:
-    from drift.btrfs.columns import Columns
+    from drift.btrfs.columns import Columns, Rewritten
     from drift.btrfs.ioctl import Search
-    from drift.btrfs.trees import Item, Parts
+    from drift.btrfs.trees import Item
 
+# A directory's first entry has this index; those before are "." and "..".
+FIRST_INDEX = 2
+# Into how many places between its entries one looks for those that are gone.
+MOST_GAPS = 8
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
-# Where things lie in an inode item: the four bits that name the type, ...
+# Where things lie in an inode item: the four bits that name the type, and others.
 MODE_TYPE_BYTE = 53
 GENERATION = slice(0, 8)
 TRANSID = slice(8, 16)
@@ -39,8 +46,6 @@ SIZE = slice(16, 24)
 NLINK = slice(40, 44)
 OWNER_AND_MODE = slice(44, 56)
 OTIME = slice(148, 160)
-# ... and in a DIR_INDEX.
-ENTRY_TRANSID = slice(17, 25)
 ONE = (1).to_bytes(4, "little")
 
 
@@ -62,7 +67,7 @@ class Sift:
         found = Unequal()
         for start in range(0, len(columns.touched), TOGETHER):
             numbers = columns.touched[start : start + TOGETHER]
-            seen = dict(zip(numbers, columns.parts[start : start + TOGETHER], strict=True))
+            seen = dict(zip(numbers, columns.rewritten[start : start + TOGETHER], strict=True))
             self._compare(search, seen, found)
         both, gone = _names_apart(found)
         for start in range(0, len(both), TOGETHER):
@@ -71,50 +76,97 @@ class Sift:
         self._climb(search, found, columns)
         return found.as_plain()
 
-    def _compare(self, search: Search, seen: dict[int, Parts], found: Unequal) -> None:
+    def _compare(self, search: Search, seen: dict[int, Rewritten], found: Unequal) -> None:
         """Add to `found` those of the inodes in `seen` that differ."""
         wanted = [
             inode
-            for inode, items in seen.items()
-            if not self._was_only_listed(search, inode, items)
+            for inode, mine in seen.items()
+            if not (_is_directory(mine) and self._settle_directory(search, inode, mine, found))
         ]
         theirs = dict(read_inodes(search, self._other, wanted))
         in_part = []
         for inode in wanted:
             mine, other = seen[inode], theirs.get(inode)
-            if other is None or not _is_all(mine, other, self._since):
+            if other is None or not self._is_all(mine, other.items):
                 in_part.append(inode)
-            elif not _add_in_place(found, inode, mine, other):
-                found.add(inode, node_of(inode, mine), node_of(inode, other))
+            else:
+                _add(found, inode, Parts(mine.items, []), other)
         again = dict(read_inodes(search, self._tree, in_part))
         for inode in in_part:
-            now, other = again.get(inode), theirs.get(inode)
-            if not (now and other and _add_in_place(found, inode, now, other)):
-                found.add(
-                    inode,
-                    node_of(inode, now) if now else None,
-                    node_of(inode, other) if other else None,
-                )
+            _add(found, inode, again.get(inode), theirs.get(inode))
 
-    def _was_only_listed(self, search: Search, inode: int, parts: Parts) -> bool:
-        """Whether a directory was but read since: its inode item was written for its atime alone.
+    def _is_all(self, mine: Rewritten, theirs: list[Item]) -> bool:
+        """Whether what the search for rewritten leaves returned of an inode is all there is of it.
+
+        What it left out lies in leaves as they were at the parting. So it is in the other tree as
+        well, where that has not written the inode since: nothing was left out if every key of
+        `theirs` was found. Of a directory this says nothing about its entries.
+        """
+        if _is_directory(mine) or _transid(theirs[0][2]) >= self._since:
+            return False
+        return _has_keys(mine.items, theirs)
+
+    def _settle_directory(
+        self, search: Search, inode: int, mine: Rewritten, found: Unequal
+    ) -> bool:
+        """Compare a directory with few of the other tree's items; False where that can't be done.
+
+        The other tree's inode item must not have been written since the parting: then all the other
+        has of the directory is as it was then.
 
         Every operation on a directory's names or xattrs raises the `sequence` of its inode item. So
-        where the other tree's item was not written since, and all but atime and transid is equal in
-        both, names and xattrs are as they were at the parting, which is as they are in the other.
+        where all but atime and transid is equal in both, it was but read since: its inode item was
+        written for its atime alone.
+
+        Else its size, twice the length of its names, tells whether the search for rewritten leaves
+        returned all of its entries. Those that were made before the parting were there then, and so
+        are in the other tree. What that has besides is found by its size as well, and by what lies
+        between those that are known.
         """
-        head = parts.items[0][2]
-        if head[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS:
+        before_entries = (inode, INODE_ITEM, 0), (inode, XATTR_ITEM, ANY)
+        items = [
+            (kind, offset, payload)
+            for _, kind, offset, payload in read_items(search, self._other, *before_entries)
+        ]
+        if not items or items[0][0] != INODE_ITEM:
             return False
-        if parts.entries and _transid_of_entry(parts.entries[-1]) >= self._since:
-            # No need to ask.
+        head, other = mine.items[0][2], items[0][2]
+        if (
+            len(other) != INODE_ITEM_SIZE
+            or other[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS
+            or _transid(other) >= self._since
+        ):
             return False
-        theirs = search.item(self._other, (inode, INODE_ITEM, 0))
-        return (
-            theirs is not None
-            and _transid(theirs) < self._since
-            and _without_atime(head) == _without_atime(theirs)
-        )
+        if _without_atime(head) == _without_atime(other):
+            return True
+        made = sum(map(len, mine.entries)) - DIR_ITEM_HEAD.size * len(mine.entries)
+        if _size(head) != 2 * (mine.older_names + made) or not _has_keys(mine.items, items):
+            return False
+        gone = self._gone(search, inode, mine, _size(other))
+        if gone is None:
+            return False
+        _add(found, inode, Parts(mine.items, mine.entries), Parts(items, gone))
+        return True
+
+    def _gone(self, search: Search, inode: int, mine: Rewritten, size: int) -> list[bytes] | None:
+        """The DIR_INDEX items of a directory of `size` in the other tree that are not `older` here.
+
+        None where they are not found within a few searches.
+        """
+        missing = size - 2 * mine.older_names
+        gone: list[bytes] = []
+        if not missing:
+            return gone
+        offsets = [FIRST_INDEX - 1, *mine.older, ANY + 1]
+        gaps = [(low + 1, high - 1) for low, high in pairwise(offsets) if high - low > 1]
+        for first, last in gaps if len(gaps) <= MOST_GAPS else ():
+            keys = (inode, DIR_INDEX, first), (inode, DIR_INDEX, last)
+            for *_, payload in read_items(search, self._other, *keys):
+                gone.append(payload)
+                missing -= 2 * (len(payload) - DIR_ITEM_HEAD.size)
+            if missing <= 0:
+                break
+        return None if missing else gone
 
     def _settle_replaced(
         self, search: Search, names: list[tuple[int, bytes, int, int]], found: Unequal
@@ -166,25 +218,19 @@ class Sift:
             found.links.update(links)
 
 
-def _is_all(mine: Parts, theirs: Parts, since: int) -> bool:
-    """Whether what the search for rewritten leaves returned of an inode is all there is of it.
+def _has_keys(mine: list[Item], theirs: list[Item]) -> bool:
+    keys = [item[:2] for item in theirs]
+    return keys == [item[:2] for item in mine] or {item[:2] for item in mine}.issuperset(keys)
 
-    What it left out lies in leaves as they were at the parting. So it is in the other tree as well,
-    where that has not written the inode since: nothing was left out if every key of `theirs` was
-    found. Of a directory, keys that are gone say nothing; its size, twice the length of its names,
-    tells.
-    """
-    if _transid(theirs.items[0][2]) >= since:
-        return False
-    head = mine.items[0][2]
-    if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
-        names = sum(map(len, mine.entries)) - DIR_ITEM_HEAD.size * len(mine.entries)
-        if int.from_bytes(head[SIZE], "little") != 2 * names:
-            return False
-    keys = [item[:2] for item in theirs.items]
-    return keys == [item[:2] for item in mine.items] or {
-        item[:2] for item in mine.items
-    }.issuperset(keys)
+
+def _add(found: Unequal, inode: int, mine: Parts | None, theirs: Parts | None) -> None:
+    """Add an inode to `found` if it differs; None where a tree does not have it."""
+    if not (mine and theirs and _add_in_place(found, inode, mine, theirs)):
+        found.add(
+            inode,
+            node_of(inode, mine) if mine else None,
+            node_of(inode, theirs) if theirs else None,
+        )
 
 
 def _add_in_place(found: Unequal, inode: int, mine: Parts, theirs: Parts) -> bool:
@@ -267,6 +313,10 @@ def _names_apart(
     return both, gone
 
 
+def _is_directory(rewritten: Rewritten) -> bool:
+    return rewritten.items[0][2][MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS
+
+
 def _is_file(head: bytes) -> bool:
     return head[MODE_TYPE_BYTE] & TYPE_BITS == REGULAR_BITS
 
@@ -308,8 +358,8 @@ def _transid(item: bytes) -> int:
     return int.from_bytes(item[TRANSID], "little")
 
 
-def _transid_of_entry(item: bytes) -> int:
-    return int.from_bytes(item[ENTRY_TRANSID], "little")
+def _size(item: bytes) -> int:
+    return int.from_bytes(item[SIZE], "little")
 
 
 def _without_atime(item: bytes) -> tuple[bytes, bytes, bytes, bytes]:
