@@ -101,15 +101,20 @@ def test_a_process_that_takes_a_piece_and_dies_loses_nothing(monkeypatch, tree):
     assert parallel.read_tree(search, number, 0, processes=2)[0] == whole(search, number)
 
 
-@pytest.mark.parametrize(("busy", "wanted"), [(1.0, 2), (0.0, parallel.WAITING_PROCESSES)])
-def test_more_processes_read_where_one_waits_for_the_disk(monkeypatch, tree, busy, wanted):
+@pytest.mark.parametrize(
+    ("busy", "waits", "wanted"),
+    [(1.0, 99, 2), (0.0, 99, parallel.WAITING_PROCESSES), (0.0, 0, 2)],
+    ids=["busy", "waiting", "kept from the processor"],
+)
+def test_more_processes_read_where_one_waits_for_the_disk(monkeypatch, tree, busy, waits, wanted):
     search, number = tree
     forks = []
     fork = os.fork
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
     monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(parallel.os, "fork", lambda: forks.append(1) or fork())
-    wall, processor = count(), count()
+    wall, processor, waited = count(), count(), count(step=waits)
+    monkeypatch.setattr(parallel, "_waits", lambda: next(waited))
     monkeypatch.setattr(parallel.time, "perf_counter", lambda: next(wall))
     monkeypatch.setattr(parallel.time, "process_time", lambda: busy * next(processor))
     assert parallel.read_tree(search, number, 0)[0] == whole(search, number)

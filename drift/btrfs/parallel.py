@@ -7,6 +7,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable
+from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drift.btrfs.columns import MOST_INODES, Columns, add_folders, read_columns
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 4
-# Who gets these at less than this share of a processor waits for the disk.
+# Who gets these at less than this share of a processor, and waits for each of them more often than
+# that, waits for the disk.
 WAITING = 0.5
+WAITS = 2
 MOST_PROCESSES = 4
 # With so many, a disk has several requests at once to choose from.
 WAITING_PROCESSES = 8
@@ -58,24 +61,25 @@ def read_tree(
     """What `read_columns` gives for all of `tree`, read by as many processes as pay.
 
     Whoever has read a part of it also makes of it what `sift` says, of plain types only; the
-    second value holds that of each part, and the columns no longer the parts of what was touched.
+    second value holds that of each part, and the columns no longer what is there of the touched.
 
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
     columns = Columns()
     highest = highest_inode(search, tree)
     jump = highest < MOST_INODES
-    begun, busy = time.perf_counter(), time.process_time()
+    begun, busy, waits = time.perf_counter(), time.process_time(), _waits()
     reached = read_columns(
         search, tree, since, into=columns, progress=progress, buffers=BUFFERS_ALONE, jump=jump
     )
     share = (time.process_time() - busy) / (time.perf_counter() - begun)
+    waits = _waits() - waits
     sifted = [_sifted(search, sift, columns)]
     if reached is None:
         return columns, sifted
     if processes is None:
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
-        if share < WAITING:
+        if share < WAITING and waits > WAITS * BUFFERS_ALONE:
             processes = WAITING_PROCESSES
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
@@ -125,9 +129,14 @@ class _Work(NamedTuple):
         return piece, _sifted(search, self.sift, piece)
 
 
+def _waits() -> int:
+    """How often this process has waited by itself, and not because others had the processor."""
+    return getrusage(RUSAGE_SELF).ru_nvcsw
+
+
 def _sifted(search: Search, sift: Sift | None, columns: Columns) -> Any:
     result = None if sift is None else sift(search, columns)
-    columns.parts, columns.passed = [], {}
+    columns.rewritten, columns.passed = [], {}
     return result
 
 
