@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize
 
 from drift.live_root import is_dynamic
-from drift.model import Finding, Kind, Severity
+from drift.model import Kind, Severity
 from drift.names import exact, shown
 from drift.places import PRIVATE, ancestors, cached, in_private
 from drift.suggestion import Advice, Owner
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drift.live_root import LiveRoot
+    from drift.report import Finding
 
 
 class Wanted(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from drift import caveats
 from drift.caveats import Wanted
-from drift.model import Entry, Kind, Status, Verdict
+from drift.model import Kind, Status, Verdict
 from drift.places import PRIVATE, ancestors, parent_of, private_twin
 from drift.suggestion import Advice
 from drift.system.mounts import within
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from drift.live_root import LiveRoot
+    from drift.report import Entry
 
 
 class Choice:

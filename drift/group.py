@@ -6,9 +6,10 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drift.model import Entry, Finding, Group, Kind, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
 from drift.names import shown
 from drift.places import parent_of, shared
+from drift.report import Entry, Finding, Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drift.diff.stream import Block, Links, Subtree, change_of_row
-from drift.model import Change, Entry, Finding, Hidden, Kind, Severity, Status, Verdict
+from drift.model import Change, Kind, Severity, Status, Verdict
 from drift.names import shown
 from drift.places import ancestors, parent_of, shared
+from drift.report import Entry, Finding, Hidden
 from drift.rulebook.rule import Layer
 
 if TYPE_CHECKING:

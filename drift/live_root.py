@@ -12,7 +12,7 @@ from drift.suggestion import Owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from drift.model import Finding, Group, Kept
+    from drift.report import Finding, Group, Kept
 
 
 class Account(Protocol):

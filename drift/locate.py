@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.errors import DriftError
 from drift.model import Engine, Lineage, Root
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from drift.system.mounts import Mount
 
 
-@dataclass(frozen=True, slots=True)
-class Filesystem:
+class Filesystem(NamedTuple):
     """One mounted Btrfs filesystem: an open directory on it, a source device, its subvolumes.
 
     What is written after this was read has a higher generation than `generation`.
@@ -32,8 +30,7 @@ class Filesystem:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """The two roots and how to compare them.
 
     `live_directory` is where the live root is mounted. `filesystem`, `live_subvolume` and

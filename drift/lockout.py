@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drift.model import Finding, Severity, Verdict
+from drift.model import Severity, Verdict
 from drift.names import printable
 from drift.persistence import survives
+from drift.report import Finding
 from drift.system.etc_trees import CURRENT, NEXT
 from drift.system.mounts import within
 from drift.system.rooted import Rooted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.subvolumes import relate
@@ -12,10 +11,11 @@ from drift.compare import open_top
 from drift.errors import DriftError
 from drift.group import complete, group
 from drift.judge import Facts, Judge
-from drift.model import Engine, Report, Root, Status, Verdict
+from drift.model import Engine, Root, Status, Verdict
 from drift.names import shown
 from drift.old_roots import old_roots, old_tree
 from drift.pipeline import feed
+from drift.report import Report
 from drift.saving.reading import kind_and_owner
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def _swapped(located: Located, old: Subvolume) -> Located:
     assert filesystem is not None
     assert live is not None
     relation = relate(old, live, filesystem.subvolumes.values())
-    return replace(
-        located,
+    return located._replace(
         live=Root(old.path, old.path, old.id, old.generation),
         blank=Root(located.live_directory, live.path, live.id, live.generation),
         engine=Engine.METADATA if relation.base is None else Engine.GENERATION,

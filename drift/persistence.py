@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drift.judge import kept as kept_finding
-from drift.model import Finding, Kept
 from drift.names import shown
+from drift.report import Finding, Kept
 from drift.store import find_store
 from drift.system.declared import State, read_declared_active, with_claims
 from drift.system.etc_trees import find_etc_trees

@@ -13,15 +13,17 @@ from drift.compare import differences
 from drift.group import complete, group
 from drift.judge import Facts, Judge
 from drift.locate import locate
-from drift.model import Report, Skipped, Verdict
+from drift.model import Skipped, Verdict
+from drift.report import Report
 from drift.system.mounts import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from drift.locate import Located
-    from drift.model import Entry, Kind, Status
+    from drift.model import Kind, Status
     from drift.persistence import Persistence
+    from drift.report import Entry
     from drift.rulebook import Rule
     from drift.system.accounts import Accounts
     from drift.system.declared import Declaration

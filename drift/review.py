@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from drift.model import Group, Kind, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
 from drift.places import ancestors
+from drift.report import Group
 from drift.reviewing.fingerprint import differences
 from drift.reviewing.state import Decision
 from drift.stakes import groups_at_stake, listed
@@ -16,7 +17,7 @@ from drift.system.mounts import within
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from drift.model import Entry, Report
+    from drift.report import Entry, Report
     from drift.reviewing.fingerprint import Fingerprint
     from drift.reviewing.state import Record, Reviewed, State
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from drift.model import Kind, Severity, Status, Verdict
 
 if TYPE_CHECKING:
-    from drift.model import Entry, Group, Report
+    from drift.report import Entry, Group, Report
 
 AT_STAKE = (Verdict.PERSIST, Verdict.REVIEW)
 

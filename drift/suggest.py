@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from drift.caveats import Wanted
     from drift.live_root import Accounts
-    from drift.model import Entry, Finding, Group, Kept
+    from drift.report import Entry, Finding, Group, Kept
 
 
 def suggest(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from drift.model import Entry
+    from drift.report import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from drift.model import Entry, Finding, Group, Kept, Kind, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
+from drift.report import Entry, Finding, Group, Kept
 from drift.suggest import suggest
 
 USERS = {"root": 0, "alice": 1000, "bob": 1001, "colord": 999, "acme": 994, "nobody": 65534}

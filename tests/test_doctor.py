@@ -16,9 +16,10 @@ from machine_lab import Machine as LabMachine
 from drift.cli import cli
 from drift.doctor import Check, Level, Machine, entries, examine, layout, storage
 from drift.doctor.machine import Blank, Found, Nested, Store
-from drift.model import Hidden, Kind, Lineage, Severity, Verdict
+from drift.model import Kind, Lineage, Severity, Verdict
 from drift.names import printable
 from drift.render import doctor_text
+from drift.report import Hidden
 from drift.rulebook import Rule, RuleKind
 from drift.system.declared import Declaration, State
 from drift.system.mounts import Mount, MountPoint, Survival

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drift.group import SINGLES, complete, group
-from drift.model import Entry, Finding, Kind, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
+from drift.report import Entry, Finding
 
 HOMES = (b"/home/alice", b"/root")
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from drift.btrfs.columns import OWNER, Columns
 from drift.diff.stream import Block, Links, Subtree
 from drift.judge import Facts, Judge
-from drift.model import Change, Hidden, Kind, Status, Verdict
+from drift.model import Change, Kind, Status, Verdict
+from drift.report import Hidden
 from drift.rulebook import load
 from drift.rulebook.rule import Layer
 from drift.system.mounts import mounts_below, parse_mountinfo

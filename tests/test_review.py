@@ -12,7 +12,8 @@ from suggest_lab import entry
 from syscalls import opened
 
 from drift.errors import DriftError
-from drift.model import Group, Kept, Kind, Severity, Status, Verdict
+from drift.model import Kind, Severity, Status, Verdict
+from drift.report import Group, Kept
 from drift.review import Change, Fate, Standing, fate, only, review, to_review
 from drift.reviewing.fingerprint import (
     MOST_BYTES,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from suggest_lab import DAY, NOW, FakeAccounts, entry
 from test_scan_text import NOTHING
 
-from drift.model import Group, Kind, Severity, Skipped, Status, Verdict
+from drift.model import Kind, Severity, Skipped, Status, Verdict
 from drift.render.review_json import render as render_json
 from drift.render.review_text import details, reason, render, subject
 from drift.render.scan_text import Style
+from drift.report import Group
 from drift.review import Change, Standing, review
 from drift.reviewing.fingerprint import Fingerprint
 from drift.reviewing.state import Decision, Record, Reviewed, State

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_scan_text import BLANK, FULL, LIVE, NOTHING, NOW, entry, group
 
-from drift.model import Kept, Root, Skipped
+from drift.model import Root, Skipped
 from drift.render.scan_json import render
+from drift.report import Kept
 
 
 def test_the_whole_object():

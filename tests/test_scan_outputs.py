@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from test_scan_text import BLANK, FULL, LIVE, NOTHING, NOW, counts, entry, group
 
 from drift.errors import DriftError
-from drift.model import Hidden, Kind, Severity, Skipped, Status, Verdict
+from drift.model import Kind, Severity, Skipped, Status, Verdict
 from drift.names import shown
 from drift.output_file import find_place, write_whole
 from drift.persistence import Declared
 from drift.render import markdown, ncdu, prometheus
 from drift.render.scan_text import brief
+from drift.report import Hidden
 from drift.stakes import counted
 from drift.system.declared import State
 

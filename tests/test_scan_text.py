@@ -7,25 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drift.model import (
-    Engine,
-    Entry,
-    Finding,
-    Group,
-    Hidden,
-    Kept,
-    Kind,
-    Lineage,
-    Report,
-    Root,
-    Severity,
-    Skipped,
-    Status,
-    Verdict,
-)
+from drift.model import Engine, Kind, Lineage, Root, Severity, Skipped, Status, Verdict
 from drift.names import printable
 from drift.render.scan_text import Style, brief, render
 from drift.render.text import age, columns, cut, plural, size
+from drift.report import Entry, Finding, Group, Hidden, Kept, Report
 
 HOUR = 3600 * 10**9
 NOW = 1_700_000_000 * 10**9

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from drift.btrfs.items import FS_TREE_OBJECTID
 from drift.errors import DriftError
@@ -24,8 +23,7 @@ UNWRITTEN = 2**64 - 2
 BLANK_NAME = re.compile(rb"(^|[^a-z0-9])blank$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Subvolume:
+class Subvolume(NamedTuple):
     """What the root tree says of one subvolume.
 
     `path` is relative to the top level (`b""` is the top level itself); `directory` is the inode,
@@ -49,8 +47,7 @@ class Subvolume:
         return self.path.rpartition(b"/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """How two subvolumes are related.
 
     `base` is the generation at which their histories parted: whatever has changed in either of

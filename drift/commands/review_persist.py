@@ -18,8 +18,8 @@ from drift.system.mounts import within
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from drift.model import Entry
     from drift.pipeline import Scan
+    from drift.report import Entry
     from drift.suggestion import Suggestion
 
 

@@ -22,8 +22,8 @@ from drift.reviewing.state import Decision, Record
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from drift.model import Entry, Group
     from drift.pipeline import Request, Scan
+    from drift.report import Entry, Group
     from drift.review import Review
     from drift.reviewing.fingerprint import Fingerprint
     from drift.reviewing.opened import Opened

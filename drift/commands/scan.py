@@ -10,8 +10,8 @@ import click
 from drift.commands import options
 
 if TYPE_CHECKING:
-    from drift.model import Report
     from drift.pipeline import Request
+    from drift.report import Report
 
 
 @click.command(

@@ -10,7 +10,7 @@ from drift.model import Kind, Lineage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drift.model import Hidden
+    from drift.report import Hidden
     from drift.rulebook import Rule
     from drift.system.declared import Declaration
     from drift.system.mounts import MountPoint

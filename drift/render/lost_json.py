@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from drift.render.scan_json import scan_object
 
 if TYPE_CHECKING:
-    from drift.model import Report
+    from drift.report import Report
 
 SCHEMA = "drift.lost/1"
 

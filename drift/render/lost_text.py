@@ -12,7 +12,7 @@ from drift.render.text import age, plural, size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drift.model import Entry, Report
+    from drift.report import Entry, Report
 
 WIDTH = 80
 _WORTH = (Verdict.PERSIST, Verdict.REVIEW)

@@ -17,7 +17,8 @@ from drift.stakes import AT_STAKE, groups_at_stake, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from drift.model import Entry, Group, Report, Root
+    from drift.model import Root
+    from drift.report import Entry, Group, Report
 
 # What Markdown or HTML reads as more than the letter that it is, within a line.
 _ACTIVE = re.compile(r"[\\`*_\[\]<>&|~$]")

@@ -14,7 +14,7 @@ from drift.stakes import AT_STAKE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from drift.model import Entry, Group, Report
+    from drift.report import Entry, Group, Report
 
 # No path: a browser that lets one delete must find nothing by these names.
 ROOT = b"drift scan"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from humanize import naturalsize, naturaltime
 
 from drift.caveats import is_utf8
-from drift.model import Entry, Kind, Status
+from drift.model import Kind, Status
 from drift.names import shown
 from drift.places import PRIVATE, SHARED
 from drift.render.nix_text import (
@@ -26,6 +26,7 @@ from drift.suggestion import Owner, SuggestedFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from drift.report import Entry
     from drift.suggestion import SuggestedDirectory, Suggestion
 
     Attributes = Mapping[str, str | Mapping[str, str]]

@@ -14,7 +14,7 @@ from drift.stakes import counted, groups_at_stake, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from drift.model import Entry, Report
+    from drift.report import Entry, Report
 
 Sample = tuple[dict[str, str], int | str]
 

@@ -13,7 +13,7 @@ from drift.render.scan_json import scan_object
 from drift.review import Change, fate
 
 if TYPE_CHECKING:
-    from drift.model import Report
+    from drift.report import Report
     from drift.review import Review
 
 

@@ -13,8 +13,8 @@ from drift.review import Change, Fate, fate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drift.model import Entry, Group
     from drift.render.scan_text import Style
+    from drift.report import Entry, Group
     from drift.review import Review, Standing
     from drift.system.accounts import Accounts
 

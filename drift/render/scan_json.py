@@ -11,7 +11,8 @@ from drift.persistence import Declared
 from drift.render.diff import seconds
 
 if TYPE_CHECKING:
-    from drift.model import Entry, Group, Kept, Report, Root
+    from drift.model import Root
+    from drift.report import Entry, Group, Kept, Report
 
 
 def render(report: Report) -> str:

@@ -14,7 +14,8 @@ from drift.stakes import AT_STAKE, counted, groups_at_stake, listed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from drift.model import Entry, Group, Kept, Report, Root
+    from drift.model import Root
+    from drift.report import Entry, Group, Kept, Report
 
 # Bind mounts of one store are many and alike: up to this many are listed without -v.
 BIND_MOUNTS = 6

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from drift.model import Entry
+    from drift.report import Entry
     from drift.suggestion import Owner, SuggestedDirectory, SuggestedFile, Suggestion
 
 SCHEMA = "drift.suggest/1"

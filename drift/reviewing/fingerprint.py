@@ -13,7 +13,8 @@ from drift.saving.beneath import DIRECTORY, names_in, open_beneath
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from drift.model import Entry, Kind
+    from drift.model import Kind
+    from drift.report import Entry
 
 # Entries with more than this are told by their counts, sizes and times alone.
 MOST_FILES = 64

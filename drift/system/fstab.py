@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from drift.model import Kept
+from drift.report import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
