@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from drift.diff.content import (
     BLOCK,
     MIDDLE,
+    MUCH,
     SMALL,
     compare_pairs,
     digest,
@@ -118,7 +120,9 @@ def test_one_other_byte_is_a_difference(pairs, size, place):
     assert pairs.compared() == [False]
 
 
-def test_answers_come_in_the_order_of_the_pairs_whatever_is_read_first(pairs):
+@pytest.mark.parametrize("much", [1, MUCH])
+def test_answers_come_in_the_order_of_the_pairs_whatever_is_read_first(pairs, monkeypatch, much):
+    monkeypatch.setattr("drift.diff.content.MUCH", much)
     wanted = []
     for number, size in enumerate([5, 3 * SMALL, 0, 2 * SMALL, SMALL, 7 * SMALL, 9, BLOCK * 2]):
         equal = number % 3 != 0
@@ -128,11 +132,27 @@ def test_answers_come_in_the_order_of_the_pairs_whatever_is_read_first(pairs):
     assert pairs.compared() == wanted
 
 
-def test_one_large_pair_needs_no_threads(pairs, monkeypatch):
-    pairs.add("large", b"a" * 2 * SMALL, b"a" * 2 * SMALL)
-    pairs.add("small", b"a", b"b")
+@pytest.mark.parametrize("sizes", [[2 * MUCH, 1], [SMALL + 1] * 9])
+def test_one_large_pair_or_a_few_need_no_threads(pairs, monkeypatch, sizes):
+    for number, size in enumerate(sizes):
+        pairs.add(f"{number}", b"a" * size, b"a" * size)
     monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", None)
-    assert pairs.compared() == [True, False]
+    assert pairs.compared() == [True] * len(sizes)
+
+
+def test_much_is_read_by_threads(pairs, monkeypatch):
+    made = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, *args):
+            made.append(args)
+            super().__init__(*args)
+
+    for number in range(2):
+        pairs.add(f"{number}", bytes(MUCH), bytes(MUCH))
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Pool)
+    assert pairs.compared() == [True, True]
+    assert made
 
 
 def test_holes_are_zeros(pairs):

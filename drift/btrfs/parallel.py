@@ -29,7 +29,9 @@ MOST_PROCESSES = 4
 # With so many, a disk has several requests at once to choose from.
 WAITING_PROCESSES = 8
 # Work is handed out in pieces, for inodes lie closer in some places than in others.
-PIECES = 48
+PIECES = 96
+# The number of what was read before there were pieces.
+FIRST = -1
 # The bytes behind all parts of a process that say how long the last of them is.
 LENGTH = 8
 
@@ -74,15 +76,15 @@ def read_tree(
     )
     share = (time.process_time() - busy) / (time.perf_counter() - begun)
     waits = _waits() - waits
-    sifted = [_sifted(search, sift, columns)]
     if reached is None:
-        return columns, sifted
+        return columns, [_sifted(search, sift, columns)]
     if processes is None:
         processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
         if share < WAITING and waits > WAITS * BUFFERS_ALONE:
             processes = WAITING_PROCESSES
     pieces = _pieces(reached, highest)
     if processes < 2 or len(pieces) < 2:
+        sifted = [_sifted(search, sift, columns)]
         rest = Columns(folders=columns.folders)
         read_columns(search, tree, since, first=reached, into=rest, progress=progress, jump=jump)
         sifted.append(_sifted(search, sift, rest))
@@ -90,6 +92,7 @@ def read_tree(
         return columns, sifted
     work = _Work(tree, since, sift, pieces, jump)
     found = _share(search, work, processes, columns, progress)
+    sifted = [found.pop(FIRST)[1]]
     for index in range(len(pieces)):
         piece, result = found.pop(index)
         _append(columns, piece)
@@ -157,7 +160,10 @@ def _share(
     columns: Columns,
     progress: Callable[[int], None] | None,
 ) -> dict[int, Part]:
-    """Read all pieces, in whatever order; what they tell of directories is added to `columns`."""
+    """Read all pieces, in whatever order; what they tell of directories is added to `columns`.
+
+    What is to be made of `columns`, which were read before, is made while the others read: FIRST.
+    """
     # Each byte in the pipe is a piece; whoever reads it does it. All of them fit in at once.
     tickets, give = os.pipe()
     os.write(give, bytes(range(len(work.pieces))))
@@ -178,6 +184,7 @@ def _share(
                 # The others are about as far.
                 progress(before + (rows - before + count) * processes)
 
+        found[FIRST] = columns, _sifted(search, work.sift, columns)
         while ticket := os.read(tickets, 1):
             piece = work.read(search, ticket[0], columns.folders, report)
             rows += len(piece[0].names)

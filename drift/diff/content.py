@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 BLOCK = 1024 * 1024
 # Up to this size both files are read at once and compared; hashing would only add to it.
 MIDDLE = 256 * 1024
-# So much of larger ones is looked at first; files up to this size are not worth a thread.
+# So much of larger ones is looked at first. Files up to this size are not worth a thread.
 SMALL = 64 * 1024
+# With less than this in all of the larger ones, they are read sooner than threads are made.
+MUCH = 4 * 1024 * 1024
 # Reading is what takes the time, and the hash releases the interpreter's lock.
 THREADS = min(8, (os.cpu_count() or 1) * 2)
 
@@ -60,7 +62,7 @@ def compare_pairs(
 
     order = sorted(range(len(pairs)), key=lambda index: -pairs[index].size)
     large = [index for index in order if pairs[index].size > SMALL]
-    if len(large) < 2:
+    if len(large) < 2 or sum(pairs[index].size for index in large) < MUCH:
         large = []
     answers: list[bool | None] = [None] * len(pairs)
     if large:

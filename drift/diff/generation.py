@@ -471,20 +471,14 @@ def _key(path: bytes | None) -> bytes:
 
 def _settled(path: bytes, one: Settled) -> Iterable[Event]:
     """What there is to say of a file that was settled where it was read."""
-    modified = Change(
-        Status.DELETED if one.inode is None else Status.MODIFIED,
-        path,
-        Kind.FILE,
-        one.size,
-        one.mode & 0o7777,
-        one.uid,
-        one.gid,
-        one.mtime,
-        replaced=one.replaced,
+    _, _, inode, other, replaced, size, mode, uid, gid, mtime, content, properties = one
+    status = Status.DELETED if inode is None else Status.MODIFIED
+    change = Change(
+        status, path, Kind.FILE, size, mode & 0o7777, uid, gid, mtime, None, False, None, replaced
     )
-    if one.inode is None:
-        return (modified,)
-    event = _outcome(modified, one.same_content, one.same_properties, one.inode, one.other)
+    if inode is None or content is False:
+        return (change,)
+    event = _outcome(change, content, properties, inode, other)
     return () if event is None else (event,)
 
 
