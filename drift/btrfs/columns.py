@@ -30,7 +30,7 @@ from drift.btrfs.items import (
 from drift.btrfs.trees import INODE_ITEM_SIZE, onward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from drift.btrfs.ioctl import Key
     from drift.btrfs.trees import Item
@@ -138,17 +138,6 @@ class Columns:
         """In nanoseconds since the epoch."""
         return self.seconds[row] * 1_000_000_000 + self.nanoseconds[row]
 
-    def links_of(self, directories: Iterable[int]) -> dict[int, tuple[int, bytes]]:
-        """Parent and name of those of `directories`, all older, that were passed while reading."""
-        found = {}
-        for directory in directories:
-            item = self.passed.get(directory.to_bytes(8, "little"), b"")
-            if len(item) >= PASSED.size:
-                parent, kind, length, name_length = PASSED.unpack_from(item)
-                if kind == INODE_REF and length == INODE_REF_HEAD.size + name_length:
-                    found[directory] = parent, item[PASSED.size :]
-        return found
-
     def rows_of(self, inode: int) -> range:
         """The rows that name `inode`."""
         first = bisect_left(self.inodes, inode)
@@ -156,6 +145,20 @@ class Columns:
         while last < len(self.inodes) and self.inodes[last] == inode:
             last += 1
         return range(first, last)
+
+
+def links_passed(
+    passed: Mapping[bytes, bytes], directories: Iterable[int]
+) -> dict[int, tuple[int, bytes]]:
+    """Parent and name of those of `directories`, all older, whose ref is in Columns.passed."""
+    found = {}
+    for directory in directories:
+        item = passed.get(directory.to_bytes(8, "little"), b"")
+        if len(item) >= PASSED.size:
+            parent, kind, length, name_length = PASSED.unpack_from(item)
+            if kind == INODE_REF and length == INODE_REF_HEAD.size + name_length:
+                found[directory] = parent, item[PASSED.size :]
+    return found
 
 
 def add_folders(folders: dict[int, list[int]], others: dict[int, list[int]]) -> None:

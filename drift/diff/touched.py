@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS
+from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS, links_passed
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import (
     DIR_INDEX,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FIRST_INDEX = 2
 # Into how many places between its entries one looks for those that are gone.
 MOST_GAPS = 8
+# Of about so many directories the refs are kept that reading passed; a bound for memory.
+MOST_PASSED = 65536
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
 # Where things lie in an inode item: the four bits that name the type, and others.
@@ -61,6 +63,7 @@ class Sift:
         self._other = other
         self._since = since
         self._climbed = {FIRST_FREE_OBJECTID}
+        self._passed: dict[bytes, bytes] = {}
 
     def __call__(self, search: Search, columns: Columns) -> Any:
         """What differs among the touched inodes in `columns`: an Unequal as plain types."""
@@ -73,7 +76,9 @@ class Sift:
         for start in range(0, len(both), TOGETHER):
             self._settle_replaced(search, both[start : start + TOGETHER], found)
         self._settle_gone(search, gone, found)
-        self._climb(search, found, columns)
+        if len(self._passed) < MOST_PASSED:
+            self._passed.update(columns.passed)
+        self._climb(search, found)
         return found.as_plain()
 
     def _compare(self, search: Search, seen: dict[int, Rewritten], found: Unequal) -> None:
@@ -195,7 +200,7 @@ class Sift:
                     Settled(directory, name, None, other, False, *properties, False, False)
                 )
 
-    def _climb(self, search: Search, found: Unequal, columns: Columns) -> None:
+    def _climb(self, search: Search, found: Unequal) -> None:
         """Add the links of the directories on the ways up to `found`."""
         climbed = self._climbed
         climbed.update(found.nodes)
@@ -211,7 +216,7 @@ class Sift:
         )
         while wanted := sorted(parents - climbed):
             climbed.update(wanted)
-            links = columns.links_of(wanted)
+            links = links_passed(self._passed, wanted)
             others = [inode for inode in wanted if inode not in links]
             links.update(read_links(search, self._tree, others))
             parents = {parent for parent, _ in links.values()}
