@@ -168,9 +168,11 @@ def test_what_differs_is_the_same_from_another_process(nodes, altered, apart, re
     found = Unequal(nodes, {one.other: one for one in altered}, apart, {}, links)
     for one in replaced:
         found.settle(one)
-    again = Unequal()
-    again.update(marshal.loads(marshal.dumps(found.as_plain())))
+    again = Unequal.from_plain(marshal.loads(marshal.dumps(found.as_plain())))
     assert again == found
+    both = Unequal()
+    both.update(found)
+    assert both == found
     assert all(type(one) is Settled for one in again.altered.values())
     assert all(number in again for number in (*nodes, *apart, *found.altered))
     assert -1 not in again

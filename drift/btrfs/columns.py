@@ -316,6 +316,7 @@ def read_columns(
             # Step over what is not wanted, by length alone: to the next inode, and for a new one to
             # its next ref; a symlink's target lies in its extent.
             if held is not None:
+                lengths = 0
                 inode, offset, kind, length, made = owned(buffer, position)
                 while kind > INODE_ITEM and inode == older:
                     before = position
@@ -326,10 +327,11 @@ def read_columns(
                             held.entries.append(buffer[start:position])
                         else:
                             held.older.append(offset)
-                            held.older_names += length - DIR_ITEM_HEAD.size
+                            lengths += length - DIR_ITEM_HEAD.size
                     elif kind != DIR_ITEM:
                         held.items.append((kind, offset, buffer[start:position]))
                     inode, offset, kind, length, made = owned(buffer, position)
+                held.older_names += lengths
                 if kind > INODE_ITEM:
                     # The leaf with the inode item of the next one was not rewritten.
                     held = None

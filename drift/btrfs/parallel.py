@@ -6,9 +6,8 @@ import marshal
 import mmap
 import os
 import time
-from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from drift.btrfs.columns import MOST_INODES, Columns, add_folders, read_columns
 from drift.btrfs.ioctl import Search
@@ -18,6 +17,7 @@ from drift.errors import DriftError
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
 
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 4
@@ -35,9 +35,20 @@ FIRST = -1
 # The bytes behind all parts of a process that say how long the last of them is.
 LENGTH = 8
 
-# What is made of a part of the columns, of plain types only.
-Sift = Callable[[Search, Columns], Any]
 Part = tuple[Columns, Any]
+
+
+class Sift(Protocol):
+    """What is made of each part of the columns by whoever has read it."""
+
+    def __call__(self, search: Search, columns: Columns) -> Any: ...
+
+    def packed(self, made: Any) -> Any:
+        """What was made in plain types, as it can go to another process."""
+
+    def unpacked(self, plain: Any) -> Any:
+        """What was made from what `packed` made of it."""
+
 
 # The columns that are arrays, in the order in which a process sends them.
 ARRAYS = (
@@ -62,8 +73,8 @@ def read_tree(
 ) -> tuple[Columns, list[Any]]:
     """What `read_columns` gives for all of `tree`, read by as many processes as pay.
 
-    Whoever has read a part of it also makes of it what `sift` says, of plain types only; the
-    second value holds that of each part, and the columns no longer what is there of the touched.
+    Whoever has read a part of it also makes of it what `sift` does; the second value holds that of
+    each part, and the columns no longer what is there of the touched.
 
     A process that dies leaves its pieces to this one; errors of all of them are raised here.
     """
@@ -94,9 +105,9 @@ def read_tree(
     found = _share(search, work, processes, columns, progress)
     sifted = [found.pop(FIRST)[1]]
     for index in range(len(pieces)):
-        piece, result = found.pop(index)
+        piece, made = found.pop(index)
         _append(columns, piece)
-        sifted.append(result)
+        sifted.append(made)
     return columns, sifted
 
 
@@ -138,9 +149,9 @@ def _waits() -> int:
 
 
 def _sifted(search: Search, sift: Sift | None, columns: Columns) -> Any:
-    result = None if sift is None else sift(search, columns)
+    made = None if sift is None else sift(search, columns)
     columns.rewritten, columns.passed = [], {}
-    return result
+    return made
 
 
 def _pieces(first: int, highest: int) -> list[tuple[int, int]]:
@@ -194,7 +205,7 @@ def _share(
             if status:
                 # What it left may be cut anywhere; its pieces are read again below.
                 continue
-            parts, folders = _received(memory)
+            parts, folders = _received(memory, work.sift)
             found.update(parts)
             add_folders(columns.folders, folders)
     finally:
@@ -217,7 +228,8 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
         with open(memory, "wb", closefd=False) as file:
             while ticket := os.read(tickets, 1):
                 # At once, while the others are still reading: at the end they would wait for it.
-                part = marshal.dumps((ticket[0], *_sent(work.read(search, ticket[0], folders))))
+                piece = work.read(search, ticket[0], folders)
+                part = marshal.dumps((ticket[0], *_sent(piece, work.sift)))
                 sizes.append(file.write(part))
             end = marshal.dumps((sizes, folders))
             file.write(end)
@@ -230,19 +242,19 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
         os._exit(status)
 
 
-def _sent(part: Part) -> tuple[Any, ...]:
-    columns, result = part
+def _sent(part: Part, sift: Sift | None) -> tuple[Any, ...]:
+    columns, made = part
     return (
         tuple(getattr(columns, name).tobytes() for name in (*ARRAYS, "others")),
         bytes(columns.owners),
         columns.names,
         columns.targets,
         columns.directories,
-        result,
+        made if sift is None else sift.packed(made),
     )
 
 
-def _received(memory: int) -> tuple[dict[int, Part], dict[int, list[int]]]:
+def _received(memory: int, sift: Sift | None) -> tuple[dict[int, Part], dict[int, list[int]]]:
     """The parts that a process left in `memory`, and what it knows of directories."""
     size = os.fstat(memory).st_size
     found = {}
@@ -252,7 +264,7 @@ def _received(memory: int) -> tuple[dict[int, Part], dict[int, list[int]]]:
         sizes, folders = marshal.loads(contents[size - LENGTH - length : size - LENGTH])
         position = 0
         for part in sizes:
-            index, arrays, owners, names, targets, directories, result = marshal.loads(
+            index, arrays, owners, names, targets, directories, plain = marshal.loads(
                 contents[position : position + part]
             )
             position += part
@@ -263,7 +275,7 @@ def _received(memory: int) -> tuple[dict[int, Part], dict[int, list[int]]]:
             piece.names = names
             piece.targets = targets
             piece.directories = directories
-            found[index] = piece, result
+            found[index] = piece, plain if sift is None else sift.unpacked(plain)
     return found, folders
 
 

@@ -216,6 +216,24 @@ def read_items(
             return
 
 
+def read_range(search: Search, tree: int, first: Key, last: Key) -> list[Item]:
+    """The items from `first` to `last`, which are keys of one inode."""
+    found: list[Item] = []
+    key = first
+    buffer, unpack = search.buffer, HEADER.unpack_from
+    while count := search.fetch(tree, key, last, zeroed=False):
+        position = search.START
+        for _ in range(count):
+            _, objectid, offset, kind, length = unpack(buffer, position)
+            start = position + HEADER_SIZE
+            position = start + length
+            found.append((kind, offset, buffer[start:position]))
+        key = onward(key, (objectid, kind, offset))
+        if search.ended(position) or key > last:
+            break
+    return found
+
+
 def node_of(inode: int, parts: Parts) -> Node:
     links: list[Link] = []
     values: list[tuple[bytes, bytes]] = []

@@ -23,7 +23,7 @@ from drift.btrfs.items import (
     inline_data,
     xattrs,
 )
-from drift.btrfs.trees import INODE_ITEM_SIZE, Parts, node_of, read_inodes, read_items, read_links
+from drift.btrfs.trees import INODE_ITEM_SIZE, Parts, node_of, read_inodes, read_links, read_range
 from drift.diff.equality import entries_apart, inline_bytes
 from drift.diff.unequal import Settled, Unequal
 
@@ -65,8 +65,8 @@ class Sift:
         self._climbed = {FIRST_FREE_OBJECTID}
         self._passed: dict[bytes, bytes] = {}
 
-    def __call__(self, search: Search, columns: Columns) -> Any:
-        """What differs among the touched inodes in `columns`: an Unequal as plain types."""
+    def __call__(self, search: Search, columns: Columns) -> Unequal:
+        """What differs among the touched inodes in `columns`."""
         found = Unequal()
         for start in range(0, len(columns.touched), TOGETHER):
             numbers = columns.touched[start : start + TOGETHER]
@@ -79,7 +79,13 @@ class Sift:
         if len(self._passed) < MOST_PASSED:
             self._passed.update(columns.passed)
         self._climb(search, found)
-        return found.as_plain()
+        return found
+
+    def packed(self, made: Unequal) -> Any:
+        return made.as_plain()
+
+    def unpacked(self, plain: Any) -> Unequal:
+        return Unequal.from_plain(plain)
 
     def _compare(self, search: Search, seen: dict[int, Rewritten], found: Unequal) -> None:
         """Add to `found` those of the inodes in `seen` that differ."""
@@ -129,10 +135,7 @@ class Sift:
         between those that are known.
         """
         before_entries = (inode, INODE_ITEM, 0), (inode, XATTR_ITEM, ANY)
-        items = [
-            (kind, offset, payload)
-            for _, kind, offset, payload in read_items(search, self._other, *before_entries)
-        ]
+        items = read_range(search, self._other, *before_entries)
         if not items or items[0][0] != INODE_ITEM:
             return False
         head, other = mine.items[0][2], items[0][2]
@@ -166,7 +169,7 @@ class Sift:
         gaps = [(low + 1, high - 1) for low, high in pairwise(offsets) if high - low > 1]
         for first, last in gaps if len(gaps) <= MOST_GAPS else ():
             keys = (inode, DIR_INDEX, first), (inode, DIR_INDEX, last)
-            for *_, payload in read_items(search, self._other, *keys):
+            for _, _, payload in read_range(search, self._other, *keys):
                 gone.append(payload)
                 missing -= 2 * (len(payload) - DIR_ITEM_HEAD.size)
             if missing <= 0:

@@ -90,7 +90,7 @@ class Unequal:
         self.settled.setdefault(one.parent, {})[one.name] = one
 
     def as_plain(self) -> Any:
-        """All of it in plain types, which `update` takes."""
+        """All of it in plain types, which `from_plain` takes."""
         nodes = [
             (inode, left and _node_as_plain(left), right and _node_as_plain(right))
             for inode, (left, right) in self.nodes.items()
@@ -101,8 +101,17 @@ class Unequal:
         links = {inode: tuple(link) for inode, link in self.links.items()}
         return nodes, altered, apart, settled, links
 
-    def update(self, plain: Any) -> None:
-        """Add what `as_plain` gave for other inodes."""
+    def update(self, other: Unequal) -> None:
+        """Add what is known of other inodes."""
+        self.nodes.update(other.nodes)
+        self.altered.update(other.altered)
+        self.apart.update(other.apart)
+        self.settled.update(other.settled)
+        self.links.update(other.links)
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Unequal:
+        self = cls()
         nodes, altered, apart, settled, links = plain
         for inode, left, right in nodes:
             self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
@@ -112,6 +121,7 @@ class Unequal:
         for one in map(Settled._make, settled):
             self.settle(one)
         self.links.update(links)
+        return self
 
 
 def _decoded(items: Iterable[bytes]) -> dict[bytes, Entry]:
