@@ -6,6 +6,7 @@ One tree's touched inodes are compared part by part, so that processes can share
 from __future__ import annotations
 
 from itertools import pairwise
+from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS, links_passed
@@ -38,6 +39,8 @@ FIRST_INDEX = 2
 MOST_GAPS = 8
 # Of about so many directories the refs are kept that reading passed; a bound for memory.
 MOST_PASSED = 65536
+# How many directories can be told apart by the claims on them.
+CLAIMS = 2**22
 # How many inodes are held in full, before the equal ones among them are let go.
 TOGETHER = 4096
 # Where things lie in an inode item: the four bits that name the type, and others.
@@ -54,15 +57,18 @@ ONE = (1).to_bytes(4, "little")
 class Sift:
     """Compares what was touched of the tree `tree` with the tree `other`, part by part.
 
-    Both were equal just before the generation `since`. What the ways up from one part have shown
-    is not looked up for the next one again.
+    Both were equal just before the generation `since`. What is on the way up from one part is not
+    looked up for another one again: whoever does it claims a directory first. A claim that nobody
+    met, or that two directories share, costs a search later on and nothing else.
     """
 
     def __init__(self, tree: int, other: int, since: int) -> None:
         self._tree = tree
         self._other = other
         self._since = since
-        self._climbed = {FIRST_FREE_OBJECTID}
+        # Shared with the processes that are forked from this one.
+        self._claimed = mmap(-1, CLAIMS)
+        self._claimed[FIRST_FREE_OBJECTID % CLAIMS] = 1
         self._passed: dict[bytes, bytes] = {}
 
     def __call__(self, search: Search, columns: Columns) -> Unequal:
@@ -204,10 +210,11 @@ class Sift:
                 )
 
     def _climb(self, search: Search, found: Unequal) -> None:
-        """Add the links of the directories on the ways up to `found`."""
-        climbed = self._climbed
-        climbed.update(found.nodes)
-        climbed.update(found.links)
+        """Add the links of the directories on the ways up to `found`, but for those claimed."""
+        claimed = self._claimed
+        for known in (found.nodes, found.links):
+            for inode in known:
+                claimed[inode % CLAIMS] = 1
         parents = {one.parent for one in found.altered.values()}
         parents.update(parent for parent, _ in found.links.values())
         parents.update(
@@ -217,8 +224,9 @@ class Sift:
             if node
             for link in node.links
         )
-        while wanted := sorted(parents - climbed):
-            climbed.update(wanted)
+        while wanted := sorted(inode for inode in parents if not claimed[inode % CLAIMS]):
+            for inode in wanted:
+                claimed[inode % CLAIMS] = 1
             links = links_passed(self._passed, wanted)
             others = [inode for inode in wanted if inode not in links]
             links.update(read_links(search, self._tree, others))
