@@ -163,10 +163,13 @@ SETTLED = st.builds(
     st.dictionaries(NUMBERS, st.builds(Apart, ENTRIES, ENTRIES), max_size=3),
     st.lists(SETTLED, max_size=3),
     st.dictionaries(NUMBERS, LINKS, max_size=3),
+    st.lists(st.tuples(NODES, NODES), max_size=2),
 )
-def test_what_differs_is_the_same_from_another_process(nodes, altered, apart, replaced, links):
-    found = Unequal(nodes, {one.other: one for one in altered}, apart, {}, links)
-    for one in replaced:
+def test_what_differs_is_the_same_from_another_process(
+    nodes, altered, apart, settled, links, replaced
+):
+    found = Unequal(nodes, {one.other: one for one in altered}, apart, {}, links, replaced)
+    for one in settled:
         found.settle(one)
     again = Unequal.from_plain(marshal.loads(marshal.dumps(found.as_plain())))
     assert again == found

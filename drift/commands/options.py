@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -202,18 +203,17 @@ def severity_painter(choice: str) -> Callable[[str, str], str]:
     )
 
 
-def write(parts: Iterable[str | bytes]) -> None:
+def write(parts: Iterable[str] | Iterable[bytes]) -> None:
     """Write to stdout in large pieces; text is UTF-8 or what the terminal can show."""
     sys.stdout.flush()
     out = sys.stdout.buffer
     encoding = sys.stdout.encoding or "utf-8"
-    held: list[bytes] = []
-    for part in parts:
-        held.append(part if isinstance(part, bytes) else part.encode(encoding, "backslashreplace"))
-        if len(held) >= 4096:
+    rest = iter(parts)
+    while held := list(islice(rest, 4096)):
+        if isinstance(held[0], bytes):
             out.write(b"".join(held))
-            held.clear()
-    out.write(b"".join(held))
+        else:
+            out.write("".join(held).encode(encoding, "backslashreplace"))
     out.flush()
 
 

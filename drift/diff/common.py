@@ -27,8 +27,6 @@ class Common(dict[int, bytes | None]):
     def __init__(self, live: Side, blank: Side, unequal: Unequal) -> None:
         super().__init__({ROOT: b""})
         self._live = live
-        self._new = (live.tree.columns.directories, blank.tree.columns.directories)
-        self._links = unequal.links
         self._unequal = unequal.nodes
         self._items = unequal.apart
         # An inode that one side deleted is old and untouched on the other.
@@ -38,19 +36,23 @@ class Common(dict[int, bytes | None]):
             for entries in apart
             for name in entries
         }
+        self._new = live.tree.columns.directories.keys() | blank.tree.columns.directories.keys()
+        # Those links that need no other look; `_same_link` tells of all others.
+        self._links = {
+            inode: link for inode, link in unequal.links.items() if link not in self._apart
+        }
+        for inode in self._links.keys() & (self._new | self._unequal.keys()):
+            del self._links[inode]
 
     def __missing__(self, directory: int) -> bytes | None:
-        links, new, unequal, apart = self._links, self._new, self._unequal, self._apart
+        known = self._links.get
         chain: dict[int, bytes] = {}
         path: bytes | None = None
+        # Where two directories lie in each other, as a root can show that is written to meanwhile,
+        # there is no path.
         while directory not in chain:
-            if directory in new[0] or directory in new[1]:
-                link = None
-            elif directory in unequal:
-                link = self._same_link(directory)
-            else:
-                link = links.get(directory) or self._live.tree.link(directory)
-            if link is None or link in apart:
+            link = known(directory) or self._same_link(directory)
+            if link is None:
                 self[directory] = None
                 break
             chain[directory] = link[1]
@@ -58,8 +60,6 @@ class Common(dict[int, bytes | None]):
             if directory in self:
                 path = self[directory]
                 break
-        # Where two directories lie in each other, as a root can show that is written to meanwhile,
-        # there is no path.
         for below, name in reversed(chain.items()):
             if path is not None:
                 path += b"/" + name
@@ -71,8 +71,15 @@ class Common(dict[int, bytes | None]):
         return self._items.get(directory, NOTHING_APART)
 
     def _same_link(self, directory: int) -> tuple[int, bytes] | None:
-        """The link that an unequal directory has on both sides, None where there is none."""
-        left, right = self._unequal[directory]
-        if left is None or right is None or not left.links or left.links != right.links:
+        """The link that a directory has on both sides, None where it has none."""
+        link: tuple[int, bytes] | None
+        if directory in self._new:
             return None
-        return left.links[0]
+        if directory in self._unequal:
+            left, right = self._unequal[directory]
+            if left is None or right is None or not left.links or left.links != right.links:
+                return None
+            link = left.links[0]
+        else:
+            link = self._live.tree.link(directory)
+        return None if link in self._apart else link

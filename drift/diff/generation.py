@@ -175,7 +175,7 @@ class Comparison:
             ours, theirs = live.tree.nodes(chunk), blank.tree.nodes(chunk)
             for inode in chunk:
                 unequal.add(inode, ours.get(inode), theirs.get(inode), force=inode in reused)
-        for left, right in unequal.nodes.values():
+        for left, right in (*unequal.nodes.values(), *unequal.replaced):
             if left is not None:
                 live.tree.keep(left)
             if right is not None:

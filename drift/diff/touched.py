@@ -193,8 +193,12 @@ class Sift:
         others = dict(read_inodes(search, self._other, sorted({other for *_, other in names})))
         for directory, name, inode, other in names:
             mine, theirs = ours.get(inode), others.get(other)
-            if mine and theirs and _is_file(mine.items[0][2]) and _is_file(theirs.items[0][2]):
+            if mine is None or theirs is None:
+                continue
+            if _is_file(mine.items[0][2]) and _is_file(theirs.items[0][2]):
                 found.settle(_settled(directory, name, inode, other, mine.items, theirs.items))
+            else:
+                found.replaced.append((node_of(inode, mine), node_of(other, theirs)))
 
     def _settle_gone(
         self, search: Search, names: list[tuple[int, bytes, int]], found: Unequal

@@ -57,7 +57,8 @@ class Unequal:
     that need no other look; they may turn out alike. One of them that is gone is so only where its
     inode is not in `nodes`: else it may be elsewhere. `links` is the one link in the first tree,
     as parent and name, of each directory on the ways up from all of these, and of those in `apart`
-    that have no nodes.
+    that have no nodes. `replaced` is what took another's place and is no regular file, as either
+    tree has it.
     """
 
     nodes: dict[int, tuple[Node | None, Node | None]] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Unequal:
     apart: dict[int, Apart] = field(default_factory=dict)
     settled: dict[int, dict[bytes, Settled]] = field(default_factory=dict)
     links: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    replaced: list[tuple[Node, Node]] = field(default_factory=list)
 
     def __contains__(self, inode: object) -> bool:
         return inode in self.nodes or inode in self.altered or inode in self.apart
@@ -99,7 +101,8 @@ class Unequal:
         settled = [tuple(one) for inside in self.settled.values() for one in inside.values()]
         apart = {inode: tuple(one) for inode, one in self.apart.items()}
         links = {inode: tuple(link) for inode, link in self.links.items()}
-        return nodes, altered, apart, settled, links
+        replaced = [tuple(map(_node_as_plain, pair)) for pair in self.replaced]
+        return nodes, altered, apart, settled, links, replaced
 
     def update(self, other: Unequal) -> None:
         """Add what is known of other inodes."""
@@ -108,11 +111,12 @@ class Unequal:
         self.apart.update(other.apart)
         self.settled.update(other.settled)
         self.links.update(other.links)
+        self.replaced += other.replaced
 
     @classmethod
     def from_plain(cls, plain: Any) -> Unequal:
         self = cls()
-        nodes, altered, apart, settled, links = plain
+        nodes, altered, apart, settled, links, replaced = plain
         for inode, left, right in nodes:
             self.nodes[inode] = left and _node_from_plain(left), right and _node_from_plain(right)
         for one in map(Settled._make, altered):
@@ -121,6 +125,9 @@ class Unequal:
         for one in map(Settled._make, settled):
             self.settle(one)
         self.links.update(links)
+        self.replaced = [
+            (_node_from_plain(left), _node_from_plain(right)) for left, right in replaced
+        ]
         return self
 
 
