@@ -14,7 +14,7 @@ import click
 from drift.commands import completion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -203,12 +203,12 @@ def severity_painter(choice: str) -> Callable[[str, str], str]:
     )
 
 
-def write(parts: Iterable[str] | Iterable[bytes]) -> None:
-    """Write to stdout in large pieces; text is UTF-8 or what the terminal can show."""
+def write(parts: Iterable[str | bytes]) -> None:
+    """Write to stdout in large pieces: all bytes, or all text, in UTF-8 or what a terminal can show."""
     sys.stdout.flush()
     out = sys.stdout.buffer
     encoding = sys.stdout.encoding or "utf-8"
-    rest = iter(parts)
+    rest: Iterator[Any] = iter(parts)
     while held := list(islice(rest, 4096)):
         if isinstance(held[0], bytes):
             out.write(b"".join(held))
