@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 REF_IN_ANSWER = Struct("<8xQQII8xH")
 INODE_ITEM_SIZE = 160
 
+# The last key there can be.
+END = (ANY, ANY_TYPE, ANY)
+# A file has fewer items than this, mostly.
+FEW = 6
+
 # Inodes that lie closer than this are read in one search instead of one each.
 NEARBY = 8
 
@@ -132,10 +137,19 @@ def _read_together(search: Search, tree: int, wanted: list[int]) -> dict[int, Pa
     found: dict[int, Parts] = {}
     key: Key = (wanted[0], 0, 0)
     last: Key = (wanted[-1], ANY_TYPE, ANY)
+    # A search looks at all the rest of a leaf, unless it has found as many items as are asked for. So
+    # a few are asked for: if the last one is another inode's, the wanted one has no more.
+    few = FEW if len(wanted) == 1 else 0
     buffer, unpack = search.buffer, HEADER.unpack_from
     chosen = wanted if len(wanted) < NEARBY else frozenset(wanted)
     inode, parts = -1, None
-    while count := search.fetch(tree, key, last, zeroed=False):
+    while True:
+        if few:
+            count = search.fetch(tree, key, END, items=few, zeroed=False)
+        else:
+            count = search.fetch(tree, key, last, zeroed=False)
+        if not count:
+            break
         position = search.START
         for _ in range(count):
             _, objectid, offset, kind, length = unpack(buffer, position)
@@ -153,8 +167,9 @@ def _read_together(search: Search, tree: int, wanted: list[int]) -> dict[int, Pa
                 else:
                     parts[0].append((kind, offset, buffer[start:position]))
         key = onward(key, (objectid, kind, offset))
-        if search.ended(position) or key > last:
+        if key > last or (search.ended(position) and count != few):
             break
+        few = 0
     return found
 
 
@@ -216,12 +231,14 @@ def read_items(
             return
 
 
-def read_range(search: Search, tree: int, first: Key, last: Key) -> list[Item]:
-    """The items from `first` to `last`, which are keys of one inode."""
+def read_range(
+    search: Search, tree: int, first: Key, last: Key, *, most: int = 2**32 - 1
+) -> list[Item]:
+    """The items from `first` to `last`, keys of one inode; no more than `most` of them."""
     found: list[Item] = []
     key = first
     buffer, unpack = search.buffer, HEADER.unpack_from
-    while count := search.fetch(tree, key, last, zeroed=False):
+    while count := search.fetch(tree, key, last, items=most, zeroed=False):
         position = search.START
         for _ in range(count):
             _, objectid, offset, kind, length = unpack(buffer, position)

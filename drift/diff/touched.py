@@ -13,6 +13,7 @@ from drift.btrfs.columns import DIRECTORY_BITS, REGULAR_BITS, TYPE_BITS, links_p
 from drift.btrfs.ioctl import ANY
 from drift.btrfs.items import (
     DIR_INDEX,
+    DIR_ITEM,
     DIR_ITEM_HEAD,
     EXTENT_DATA,
     FIRST_FREE_OBJECTID,
@@ -140,8 +141,7 @@ class Sift:
         are in the other tree. What that has besides is found by its size as well, and by what lies
         between those that are known.
         """
-        before_entries = (inode, INODE_ITEM, 0), (inode, XATTR_ITEM, ANY)
-        items = read_range(search, self._other, *before_entries)
+        items = self._items_before_entries(search, inode, len(mine.items))
         if not items or items[0][0] != INODE_ITEM:
             return False
         head, other = mine.items[0][2], items[0][2]
@@ -162,6 +162,15 @@ class Sift:
         _add(found, inode, Parts(mine.items, mine.entries), Parts(items, gone))
         return True
 
+    def _items_before_entries(self, search: Search, inode: int, count: int) -> list[Item]:
+        """The items that a directory has in the other tree but its entries, likely `count`."""
+        first, last = (inode, INODE_ITEM, 0), (inode, DIR_ITEM, ANY)
+        # As in `read_inodes`: that its first entry comes next shows that these are all.
+        items = read_range(search, self._other, first, last, most=count + 1)
+        if len(items) > count and items[-1][0] != DIR_ITEM:
+            items = read_range(search, self._other, first, last)
+        return [item for item in items if item[0] != DIR_ITEM]
+
     def _gone(self, search: Search, inode: int, mine: Rewritten, size: int) -> list[bytes] | None:
         """The DIR_INDEX items of a directory of `size` in the other tree that are not `older` here.
 
@@ -171,13 +180,17 @@ class Sift:
         gone: list[bytes] = []
         if not missing:
             return gone
-        offsets = [FIRST_INDEX - 1, *mine.older, ANY + 1]
-        gaps = [(low + 1, high - 1) for low, high in pairwise(offsets) if high - low > 1]
-        for first, last in gaps if len(gaps) <= MOST_GAPS else ():
-            keys = (inode, DIR_INDEX, first), (inode, DIR_INDEX, last)
-            for _, _, payload in read_range(search, self._other, *keys):
-                gone.append(payload)
-                missing -= 2 * (len(payload) - DIR_ITEM_HEAD.size)
+        offsets = [FIRST_INDEX - 1, *mine.older, ANY]
+        gaps = [(low + 1, high) for low, high in pairwise(offsets) if high - low > 1]
+        for first, known in gaps if len(gaps) <= MOST_GAPS else ():
+            keys = (inode, DIR_INDEX, first), (inode, DIR_INDEX, known)
+            # One may be gone, and that the next one is known shows that no other is.
+            items = read_range(search, self._other, *keys, most=2)
+            if len(items) == 2 and items[1][1] < known:
+                items = read_range(search, self._other, *keys)
+            found = [payload for _, offset, payload in items if offset < known]
+            missing -= 2 * (sum(map(len, found)) - DIR_ITEM_HEAD.size * len(found))
+            gone += found
             if missing <= 0:
                 break
         return None if missing else gone
