@@ -21,7 +21,8 @@ NOTHING_APART = Apart({}, {})
 class Common(dict[int, bytes | None]):
     """Maps each directory's inode number to its path on both sides, None where it is not in common.
 
-    It is worked out when it is asked for. `unequal` holds all inodes that differ.
+    What is not known beforehand is worked out when it is asked for. `unequal` holds all inodes that
+    differ.
     """
 
     def __init__(self, live: Side, blank: Side, unequal: Unequal) -> None:
@@ -43,6 +44,16 @@ class Common(dict[int, bytes | None]):
         }
         for inode in self._links.keys() & (self._new | self._unequal.keys()):
             del self._links[inode]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Work out at once what can be: most directories were made after those they are in."""
+        known = self.get
+        for inode in sorted(self._links):
+            parent, name = self._links[inode]
+            above = known(parent)
+            if above is not None:
+                self[inode] = above + b"/" + name
 
     def __missing__(self, directory: int) -> bytes | None:
         known = self._links.get
