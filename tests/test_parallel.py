@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from itertools import count
@@ -88,17 +89,21 @@ def test_what_a_killed_process_leaves_is_read_all_the_same(monkeypatch, tree):
 
 def test_a_process_that_is_killed_when_half_is_written_loses_nothing(monkeypatch, tree):
     search, number = tree
-    send, sent = parallel._sent, []
+    send, sent = parallel._send, []
 
-    def send_and_die(part):
-        # Only the other process sends anything; some of it is still in its buffer.
-        sent.append(send(part))
-        if len(sent) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return sent[-1]
+    def send_and_die(file, message):
+        sent.append(message)
+        if len(sent) == 1:
+            send(file, message)
+            return
+        whole_message = io.BytesIO()
+        send(whole_message, message)
+        file.write(whole_message.getvalue()[:-1])
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
-    monkeypatch.setattr(parallel, "_sent", send_and_die)
+    monkeypatch.setattr(parallel, "_send", send_and_die)
     assert parallel.read_tree(search, number, 0, processes=2)[0] == whole(search, number)
 
 

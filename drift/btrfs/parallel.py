@@ -18,6 +18,7 @@ from drift.errors import DriftError
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
+    from io import BufferedWriter
 
 # A tree that is read within so many buffers is not worth a second process.
 BUFFERS_ALONE = 4
@@ -32,7 +33,9 @@ WAITING_PROCESSES = 8
 PIECES = 96
 # The number of what was read before there were pieces.
 FIRST = -1
-# The bytes behind all parts of a process that say how long the last of them is.
+# What comes after all parts of a process: what it knows of directories.
+FOLDERS = -1
+# The bytes before a message that say how long it is.
 LENGTH = 8
 
 Part = tuple[Columns, Any]
@@ -179,7 +182,7 @@ def _share(
     tickets, give = os.pipe()
     os.write(give, bytes(range(len(work.pieces))))
     os.close(give)
-    children = []
+    children: list[tuple[int, _Inbox]] = []
     found: dict[int, Part] = {}
     try:
         for _ in range(processes - 1):
@@ -187,7 +190,7 @@ def _share(
             pid = os.fork()
             if pid == 0:
                 _work(search.fd, work, tickets, memory)
-            children.append((pid, memory))
+            children.append((pid, _Inbox(memory, work.sift)))
         rows = before = len(columns.names)
 
         def report(count: int) -> None:
@@ -200,18 +203,21 @@ def _share(
             piece = work.read(search, ticket[0], columns.folders, report)
             rows += len(piece[0].names)
             found[ticket[0]] = piece
-        for pid, memory in children:
+        for _, inbox in children:
+            # What is there already, while the others are at their last pieces.
+            inbox.receive()
+        for pid, inbox in children:
             _, status = os.waitpid(pid, 0)
             if status:
-                # What it left may be cut anywhere; its pieces are read again below.
+                # It did not come to say what it knows of directories; its pieces are read again below.
                 continue
-            parts, folders = _received(memory, work.sift)
-            found.update(parts)
-            add_folders(columns.folders, folders)
+            inbox.receive()
+            found.update(inbox.parts)
+            add_folders(columns.folders, inbox.folders)
     finally:
         os.close(tickets)
-        for _, memory in children:
-            os.close(memory)
+        for _, inbox in children:
+            os.close(inbox.memory)
     for index in range(len(work.pieces)):
         if index not in found:
             found[index] = work.read(search, index, columns.folders)
@@ -223,17 +229,13 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
     status = 1
     try:
         search = Search(fd)
-        sizes = []
         folders: dict[int, list[int]] = {}
         with open(memory, "wb", closefd=False) as file:
             while ticket := os.read(tickets, 1):
                 # At once, while the others are still reading: at the end they would wait for it.
                 piece = work.read(search, ticket[0], folders)
-                part = marshal.dumps((ticket[0], *_sent(piece, work.sift)))
-                sizes.append(file.write(part))
-            end = marshal.dumps((sizes, folders))
-            file.write(end)
-            file.write(len(end).to_bytes(LENGTH, "little"))
+                _send(file, (ticket[0], _packed(piece, work.sift)))
+            _send(file, (FOLDERS, folders))
         status = 0
     except (DriftError, OSError, MemoryError):
         # This process's pieces are missing then, and the parent meets the same error itself.
@@ -242,7 +244,43 @@ def _work(fd: int, work: _Work, tickets: int, memory: int) -> None:
         os._exit(status)
 
 
-def _sent(part: Part, sift: Sift | None) -> tuple[Any, ...]:
+def _send(file: BufferedWriter, message: tuple[int, Any]) -> None:
+    plain = marshal.dumps(message)
+    file.write(len(plain).to_bytes(LENGTH, "little"))
+    file.write(plain)
+    file.flush()
+
+
+class _Inbox:
+    """What another process leaves in its `memory`: one message after the other."""
+
+    def __init__(self, memory: int, sift: Sift | None) -> None:
+        self.memory = memory
+        self.parts: dict[int, Part] = {}
+        self.folders: dict[int, list[int]] = {}
+        self._sift = sift
+        self._position = 0
+
+    def receive(self) -> None:
+        """Take the messages that have come in full."""
+        size = os.fstat(self.memory).st_size
+        if size == self._position:
+            return
+        # From a file marshal reads a few bytes at a time, which takes many times as long.
+        with mmap.mmap(self.memory, size, prot=mmap.PROT_READ) as contents:
+            while (start := self._position + LENGTH) <= size:
+                end = start + int.from_bytes(contents[self._position : start], "little")
+                if end > size:
+                    break
+                index, plain = marshal.loads(contents[start:end])
+                if index == FOLDERS:
+                    self.folders = plain
+                else:
+                    self.parts[index] = _unpacked(plain, self._sift)
+                self._position = end
+
+
+def _packed(part: Part, sift: Sift | None) -> tuple[Any, ...]:
     columns, made = part
     return (
         tuple(getattr(columns, name).tobytes() for name in (*ARRAYS, "others")),
@@ -254,29 +292,16 @@ def _sent(part: Part, sift: Sift | None) -> tuple[Any, ...]:
     )
 
 
-def _received(memory: int, sift: Sift | None) -> tuple[dict[int, Part], dict[int, list[int]]]:
-    """The parts that a process left in `memory`, and what it knows of directories."""
-    size = os.fstat(memory).st_size
-    found = {}
-    # From a file marshal reads a few bytes at a time, which takes many times as long.
-    with mmap.mmap(memory, size, prot=mmap.PROT_READ) as contents:
-        length = int.from_bytes(contents[size - LENGTH :], "little")
-        sizes, folders = marshal.loads(contents[size - LENGTH - length : size - LENGTH])
-        position = 0
-        for part in sizes:
-            index, arrays, owners, names, targets, directories, plain = marshal.loads(
-                contents[position : position + part]
-            )
-            position += part
-            piece = Columns()
-            for name, content in zip((*ARRAYS, "others"), arrays, strict=True):
-                getattr(piece, name).frombytes(content)
-            piece.owners.extend(owners)
-            piece.names = names
-            piece.targets = targets
-            piece.directories = directories
-            found[index] = piece, plain if sift is None else sift.unpacked(plain)
-    return found, folders
+def _unpacked(plain: tuple[Any, ...], sift: Sift | None) -> Part:
+    arrays, owners, names, targets, directories, made = plain
+    columns = Columns()
+    for name, content in zip((*ARRAYS, "others"), arrays, strict=True):
+        getattr(columns, name).frombytes(content)
+    columns.owners.extend(owners)
+    columns.names = names
+    columns.targets = targets
+    columns.directories = directories
+    return columns, made if sift is None else sift.unpacked(made)
 
 
 def _append(columns: Columns, piece: Columns) -> None:
