@@ -42,7 +42,8 @@ class Common(dict[int, bytes | None]):
         self._links = {
             inode: link for inode, link in unequal.links.items() if link not in self._apart
         }
-        for inode in self._links.keys() & (self._new | self._unequal.keys()):
+        # The top's own link leads to itself.
+        for inode in self._links.keys() & (self._new | self._unequal.keys() | {ROOT}):
             del self._links[inode]
         self._fill()
 
