@@ -13,12 +13,15 @@ the base generation (`subvolumes.relate`: both trees were equal just before T):
   inode's own generation. All its items lie in new leaves, so the search has returned them all.
 - A touched inode that is older than T is read in full from the other tree, by key, and compared. Of
   its own items some may lie in leaves that were not rewritten: it is read again by key unless the
-  search is proved to have returned all (`touched._is_all`). If it is equal in both it is dismissed:
+  search is proved to have returned all (`Sift._is_all`). If it is equal in both it is dismissed:
   reading a directory under relatime, chmod and back, balance and dedupe only look like changes.
-- A directory that was only listed, which under relatime is most of them, is dismissed sooner: each
-  operation on its names or xattrs raises the `sequence` of its inode item, so if that and all else
-  but atime and transid is equal to the blank's, which was not written since T, so are its entries
-  (`touched._was_only_listed`).
+- Of a touched directory whose inode item the other tree has not written since T, not all is read
+  there (`Sift._settle_directory`). One that was only listed, which under relatime is most of them,
+  is dismissed by its inode items: each operation on its names or xattrs raises the `sequence`, so if
+  that and all else but atime and transid is equal, so are its entries. Else the size of either inode
+  item tells how long all names are. An entry is made once, with its generation, and never changed
+  after, so those of before T that are left are in the other tree with the same index; what that has
+  besides lies between them and is all found when the sizes agree.
 - What differs without moving needs no second look: a file with one and the same name in both trees,
   one that took another's place under a name of a directory that both have, and one that is gone
   from there are settled where they are read (`touched`). That answer counts where the directory is
@@ -49,6 +52,7 @@ from drift.diff.descend import Descend, flattened
 from drift.diff.equality import same_content, same_properties
 from drift.diff.moves import Moves
 from drift.diff.one_sided import OneSided
+from drift.diff.outcome import outcome, settled_outcome
 from drift.diff.sight import Place, Seen, change_of, entries_of, see, see_root, seen_of
 from drift.diff.stream import Pending, change_of_row
 from drift.diff.trees import ROOT, Tree
@@ -63,7 +67,6 @@ if TYPE_CHECKING:
     from drift.diff.descend import Event
     from drift.diff.stream import Found
     from drift.diff.trees import Side
-    from drift.diff.unequal import Settled
 
 # How many inodes are read in full before the equal ones among them are let go.
 INODES_AT_ONCE = 4096
@@ -248,7 +251,7 @@ class Comparison:
                 # One that is gone may have another name now.
                 if one.inode is not None or one.other not in moved:
                     done.add(name)
-                    yield top + name, _settled, one
+                    yield top + name, settled_outcome, one
             for name, inode, is_subvolume, is_directory in live.values():
                 if name in blank or name in done or is_subvolume or is_directory:
                     continue
@@ -276,7 +279,7 @@ class Comparison:
             path = common[one.parent]
             if path is not None and not _is_in(aparts, one.parent, one.name):
                 key = _key(path) + one.name
-                spots[key] = key, _settled, one
+                spots[key] = key, settled_outcome, one
         for inode, pair in self._unequal.nodes.items():
             for parent, name in () if inode == ROOT else _links(*pair):
                 path = common[parent]
@@ -419,7 +422,7 @@ class Comparison:
         modified = change_of(Status.MODIFIED, path, live)
         if live.kind is Kind.FILE and self._took_its_place(live, blank):
             modified = modified._replace(replaced=True)
-        return _outcome(
+        return outcome(
             modified,
             same_content(live.node, blank.node),
             same_properties(live.node, blank.node),
@@ -467,36 +470,6 @@ def _key(path: bytes | None) -> bytes:
     """
     assert path is not None
     return path.replace(b"/", b"\0") + b"\0"
-
-
-def _settled(path: bytes, one: Settled) -> Iterable[Event]:
-    """What there is to say of a file that was settled where it was read."""
-    _, _, inode, other, replaced, size, mode, uid, gid, mtime, content, properties = one
-    status = Status.DELETED if inode is None else Status.MODIFIED
-    change = Change(
-        status, path, Kind.FILE, size, mode & 0o7777, uid, gid, mtime, None, False, None, replaced
-    )
-    if inode is None or content is False:
-        return (change,)
-    event = _outcome(change, content, properties, inode, other)
-    return () if event is None else (event,)
-
-
-def _outcome(
-    modified: Change, content: bool | None, properties: bool, live: int, blank: int
-) -> Change | Pending | None:
-    """What two entries of one kind, of the inodes `live` and `blank`, come to.
-
-    `content` and `properties` say whether these are the same, `content` None that only a look at
-    the bytes can tell; `modified` is the change where it is not.
-    """
-    if content is False:
-        return modified
-    if_equal = None if properties else modified._replace(status=Status.PROPERTIES)
-    if content:
-        return if_equal
-    path = modified.path
-    return Pending(path, live, path, blank, modified.size, if_equal, modified)
 
 
 def _reused(tree: Tree, other: Tree) -> list[int]:
