@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import oracle
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drift.btrfs import parallel
 from drift.btrfs.columns import Columns, Rewritten, links_passed, read_columns
 from drift.btrfs.ioctl import ANY, ANY_TYPE, Search
 from drift.btrfs.items import DIR_INDEX, DIR_ITEM, DIR_ITEM_HEAD, INODE_ITEM
@@ -212,6 +214,44 @@ def test_a_touched_directory_is_compared_by_what_came_and_went(
 
 
 @pytest.mark.btrfs
+@pytest.mark.parametrize("change", [change_mode, add, remove, list_only])
+def test_of_a_large_directory_not_all_is_returned(
+    lab: Lab, change: Callable[[bytes], None]
+) -> None:
+    directory = lab.create("blank") + b"/directory"
+    os.mkdir(directory)
+    for number in range(3000):
+        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    lab.sync()
+    change(lab.snapshot("blank", "live") + b"/directory")
+    sides = lab.path("live"), lab.path("blank")
+    assert oracle.disagreements(oracle.expected(*sides), engines.diff(*sides)) == []
+
+
+@pytest.mark.btrfs
+@pytest.mark.parametrize("change", [keep, add, remove, replace, rename, list_only])
+def test_a_directory_that_both_trees_wrote_to_is_read_whole(
+    lab: Lab, change: Callable[[bytes], None]
+) -> None:
+    directory = lab.create("blank") + b"/directory"
+    os.mkdir(directory)
+    for number in range(40):
+        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    lab.sync()
+    change(lab.snapshot("blank", "live") + b"/directory")
+    lab.sync()
+    # Another name of the same length, so that no size tells.
+    os.unlink(directory + b"/file-10")
+    os.close(os.open(directory + b"/fine-10", os.O_CREAT | os.O_WRONLY))
+    sides = lab.path("live"), lab.path("blank")
+    rows = oracle.expected(*sides)
+    assert {("A", b"/directory/file-10"), ("D", b"/directory/fine-10")} <= {
+        (row.status, row.path) for row in rows
+    }
+    assert oracle.disagreements(rows, engines.diff(*sides)) == []
+
+
+@pytest.mark.btrfs
 def test_ways_up_that_nobody_climbed_are_found_all_the_same(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +273,62 @@ def test_ways_up_that_nobody_climbed_are_found_all_the_same(
     rows = oracle.expected(*sides)
     assert len(rows) > 9
     assert oracle.disagreements(rows, engines.diff(*sides)) == []
+
+
+@pytest.mark.btrfs
+def test_what_several_processes_compare_is_one_answer(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank = lab.create("blank")
+    chance = random.Random(1)
+    directories = [b"/top"]
+    for number in range(90):
+        directories.append(chance.choice(directories) + b"/d-%d" % number)
+    for directory in directories:
+        os.mkdir(blank + directory)
+    for directory in directories:
+        for number in range(60):
+            with open(blank + directory + b"/file-%d" % number, "wb") as file:
+                file.write(b"x" * 900)
+    lab.sync()
+    live = lab.snapshot("blank", "live")
+    for directory in directories:
+        with open(live + directory + b"/file-%d" % chance.randrange(20), "ab") as file:
+            file.write(b"x")
+        os.unlink(live + directory + b"/file-%d" % chance.randrange(20, 40))
+        name = live + directory + b"/file-%d" % chance.randrange(40, 60)
+        os.rename(name, live + chance.choice(directories) + b"/renamed-%d" % chance.randrange(99))
+    for directory in chance.sample(directories[1:], 9):
+        if os.path.exists(live + directory):
+            os.rename(live + directory, live + directory + b"-renamed")
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(parallel.os, "fork", lambda: forks.append(1) or fork())
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(parallel, "BUFFERS_ALONE", 1)
+    sides = lab.path("live"), lab.path("blank")
+    rows = oracle.expected(*sides)
+    assert len(rows) > 250
+    assert oracle.disagreements(rows, engines.diff(*sides)) == []
+    assert len(forks) >= 2
+
+
+@pytest.mark.btrfs
+def test_what_lies_below_a_directory_that_the_blank_lost_is_new(lab: Lab) -> None:
+    blank = lab.create("blank")
+    os.makedirs(blank + b"/a/b/c")
+    for name in (b"/a/b/c/changed", b"/a/b/c/left"):
+        os.close(os.open(blank + name, os.O_CREAT | os.O_WRONLY))
+    lab.sync()
+    live = lab.snapshot("blank", "live")
+    with open(live + b"/a/b/c/changed", "wb") as file:
+        file.write(b"x")
+    shutil.rmtree(blank + b"/a/b")
+    sides = lab.path("live"), lab.path("blank")
+    changes, skipped = engines.diff_and_skipped(*sides)
+    assert oracle.disagreements(oracle.expected(*sides), changes) == []
+    assert len(changes) == 4
+    assert skipped == []
 
 
 @pytest.fixture

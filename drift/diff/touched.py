@@ -141,7 +141,7 @@ class Sift:
         are in the other tree. What that has besides is found by its size as well, and by what lies
         between those that are known.
         """
-        items = self._items_before_entries(search, inode, len(mine.items))
+        items = self._items_before_entries(search, inode, len(mine.items) + 1)
         if not items or items[0][0] != INODE_ITEM:
             return False
         head, other = mine.items[0][2], items[0][2]
@@ -162,13 +162,11 @@ class Sift:
         _add(found, inode, Parts(mine.items, mine.entries), Parts(items, gone))
         return True
 
-    def _items_before_entries(self, search: Search, inode: int, count: int) -> list[Item]:
-        """The items that a directory has in the other tree but its entries, likely `count`."""
+    def _items_before_entries(self, search: Search, inode: int, most: int) -> list[Item]:
+        """What a directory has in the other tree but its entries; no more than `most` items."""
+        # As in `read_inodes`: with its first entry, so that the search can end there.
         first, last = (inode, INODE_ITEM, 0), (inode, DIR_ITEM, ANY)
-        # As in `read_inodes`: that its first entry comes next shows that these are all.
-        items = read_range(search, self._other, first, last, most=count + 1)
-        if len(items) > count and items[-1][0] != DIR_ITEM:
-            items = read_range(search, self._other, first, last)
+        items = read_range(search, self._other, first, last, most=most)
         return [item for item in items if item[0] != DIR_ITEM]
 
     def _gone(self, search: Search, inode: int, mine: Rewritten, size: int) -> list[bytes] | None:
