@@ -155,6 +155,15 @@ def list_only(directory: bytes) -> None:
     os.listdir(directory)
 
 
+def filled(lab: Lab, count: int) -> bytes:
+    """A directory of the blank with so many files."""
+    directory = lab.create("blank") + b"/directory"
+    os.mkdir(directory)
+    for number in range(count):
+        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    return directory
+
+
 # What is done to a directory, and whether few searches tell what came of it.
 DONE: list[tuple[Callable[[bytes], None], bool]] = [
     (add, True),
@@ -191,10 +200,7 @@ def test_a_touched_directory_is_compared_by_what_came_and_went(
     change: Callable[[bytes], None],
     few: bool,
 ) -> None:
-    directory = lab.create("blank") + b"/directory"
-    os.mkdir(directory)
-    for number in range(40):
-        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    directory = filled(lab, 40)
     earlier(directory)
     # What is made in the transaction of the snapshot can't be told from what is made after it.
     lab.sync()
@@ -218,10 +224,7 @@ def test_a_touched_directory_is_compared_by_what_came_and_went(
 def test_of_a_large_directory_not_all_is_returned(
     lab: Lab, change: Callable[[bytes], None]
 ) -> None:
-    directory = lab.create("blank") + b"/directory"
-    os.mkdir(directory)
-    for number in range(3000):
-        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    filled(lab, 3000)
     lab.sync()
     change(lab.snapshot("blank", "live") + b"/directory")
     sides = lab.path("live"), lab.path("blank")
@@ -233,10 +236,7 @@ def test_of_a_large_directory_not_all_is_returned(
 def test_a_directory_that_both_trees_wrote_to_is_read_whole(
     lab: Lab, change: Callable[[bytes], None]
 ) -> None:
-    directory = lab.create("blank") + b"/directory"
-    os.mkdir(directory)
-    for number in range(40):
-        os.close(os.open(directory + b"/file-%d" % number, os.O_CREAT | os.O_WRONLY))
+    directory = filled(lab, 40)
     lab.sync()
     change(lab.snapshot("blank", "live") + b"/directory")
     lab.sync()
@@ -265,7 +265,8 @@ def test_ways_up_that_nobody_climbed_are_found_all_the_same(
     for number in range(0, 9, 2):
         with open(live + b"/a/b-%d/c/d/file" % number, "wb") as file:
             file.write(b"x")
-        os.unlink(live + b"/a/b-%d/c/d/file" % (number + 1)) if number < 8 else None
+        if number < 8:
+            os.unlink(live + b"/a/b-%d/c/d/file" % (number + 1))
     os.rename(live + b"/a/b-8", live + b"/moved")
     sides = lab.path("live"), lab.path("blank")
     # All directories share one claim.

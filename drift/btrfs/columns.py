@@ -210,7 +210,7 @@ def read_columns(
         OWNED.unpack_from,
         TYPE_AND_LENGTH.unpack_from,
     )
-    # The inode whose further names are wanted, None while stepping over an older one's, and the
+    # The inode whose further names are wanted, None while stepping over an older one's, and
     # what there is of one that was touched.
     current: int | None = None
     held: Rewritten | None = None
@@ -337,34 +337,15 @@ def read_columns(
                     held = None
             elif current is not None and form == SYMLINK_BITS:
                 continue
-            elif current is not None:
-                while kind > INODE_EXTREF:
-                    if kind == DIR_ITEM and may_jump:
-                        found = buffer.find(INODE_HEADER, position, limit)
-                        if found >= 0:
-                            position = found - INODE_HEADER_OFFSET
-                            kind, length = type_and_length(buffer, position + 24)
-                            break
-                        may_jump = False
-                    before = position
-                    position += HEADER_SIZE + length
-                    kind, length = type_and_length(buffer, position + 24)
             else:
-                # The neighbours of an old inode are likely to be old as well.
-                while kind:
-                    if kind == INODE_ITEM:
-                        item_length, transid, next_kind, next_length = narrow(buffer, position)
-                        if transid >= since or item_length != INODE_ITEM_SIZE:
-                            break
-                        before = position
-                        position += 192
-                        kind, length = next_kind, next_length
-                    while kind > INODE_ITEM:
+                wanted = INODE_ITEM if current is None else INODE_EXTREF
+                while True:
+                    while kind > wanted:
                         if kind == DIR_ITEM and may_jump:
-                            # What a directory has before its entries is, mostly, its ref.
-                            passed[buffer[before + 8 : before + 16]] = buffer[
-                                before + 16 : position
-                            ]
+                            if current is None:
+                                # What a directory has before its entries is, mostly, its ref.
+                                number = buffer[before + 8 : before + 16]
+                                passed[number] = buffer[before + 16 : position]
                             found = buffer.find(INODE_HEADER, position, limit)
                             if found >= 0:
                                 position = found - INODE_HEADER_OFFSET
@@ -374,6 +355,15 @@ def read_columns(
                         before = position
                         position += HEADER_SIZE + length
                         kind, length = type_and_length(buffer, position + 24)
+                    if current is not None or kind != INODE_ITEM:
+                        break
+                    # The neighbours of an old inode are likely to be old as well.
+                    item_length, transid, next_kind, next_length = narrow(buffer, position)
+                    if transid >= since or item_length != INODE_ITEM_SIZE:
+                        break
+                    before = position
+                    position += 192
+                    kind, length = next_kind, next_length
         if progress is not None:
             progress(len(names))
         _, objectid, offset, kind, _ = HEADER.unpack_from(buffer, before)

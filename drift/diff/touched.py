@@ -99,7 +99,7 @@ class Sift:
         wanted = [
             inode
             for inode, mine in seen.items()
-            if not (_is_directory(mine) and self._settle_directory(search, inode, mine, found))
+            if not self._settle_directory(search, inode, mine, found)
         ]
         theirs = dict(read_inodes(search, self._other, wanted))
         in_part = []
@@ -120,7 +120,7 @@ class Sift:
         well, where that has not written the inode since: nothing was left out if every key of
         `theirs` was found. Of a directory this says nothing about its entries.
         """
-        if _is_directory(mine) or _transid(theirs[0][2]) >= self._since:
+        if _is_directory(mine.items[0][2]) or _transid(theirs[0][2]) >= self._since:
             return False
         return _has_keys(mine.items, theirs)
 
@@ -141,19 +141,22 @@ class Sift:
         are in the other tree. What that has besides is found by its size as well, and by what lies
         between those that are known.
         """
+        head = mine.items[0][2]
+        if not _is_directory(head):
+            return False
         items = self._items_before_entries(search, inode, len(mine.items) + 1)
         if not items or items[0][0] != INODE_ITEM:
             return False
-        head, other = mine.items[0][2], items[0][2]
+        other = items[0][2]
         if (
             len(other) != INODE_ITEM_SIZE
-            or other[MODE_TYPE_BYTE] & TYPE_BITS != DIRECTORY_BITS
+            or not _is_directory(other)
             or _transid(other) >= self._since
         ):
             return False
         if _without_atime(head) == _without_atime(other):
             return True
-        made = sum(map(len, mine.entries)) - DIR_ITEM_HEAD.size * len(mine.entries)
+        made = _length_of_names(mine.entries)
         if _size(head) != 2 * (mine.older_names + made) or not _has_keys(mine.items, items):
             return False
         gone = self._gone(search, inode, mine, _size(other))
@@ -187,7 +190,7 @@ class Sift:
             if len(items) == 2 and items[1][1] < known:
                 items = read_range(search, self._other, *keys)
             found = [payload for _, offset, payload in items if offset < known]
-            missing -= 2 * (sum(map(len, found)) - DIR_ITEM_HEAD.size * len(found))
+            missing -= 2 * _length_of_names(found)
             gone += found
             if missing <= 0:
                 break
@@ -287,7 +290,7 @@ def _add_in_place(found: Unequal, inode: int, mine: Parts, theirs: Parts) -> boo
     name = ref[INODE_REF_HEAD.size :]
     if kind != INODE_REF or INODE_REF_HEAD.unpack_from(ref)[1] != len(name):
         return False
-    if head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS:
+    if _is_directory(head):
         if not _same_properties(ours, others):
             return False
         apart = entries_apart(mine.entries, theirs.entries)
@@ -344,8 +347,8 @@ def _names_apart(
     return both, gone
 
 
-def _is_directory(rewritten: Rewritten) -> bool:
-    return rewritten.items[0][2][MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS
+def _is_directory(head: bytes) -> bool:
+    return head[MODE_TYPE_BYTE] & TYPE_BITS == DIRECTORY_BITS
 
 
 def _is_file(head: bytes) -> bool:
@@ -387,6 +390,11 @@ def _inline(items: list[Item], size: int) -> bytes | None:
 
 def _transid(item: bytes) -> int:
     return int.from_bytes(item[TRANSID], "little")
+
+
+def _length_of_names(entries: list[bytes]) -> int:
+    """Of DIR_INDEX payloads, which hold nothing behind the name."""
+    return sum(map(len, entries)) - DIR_ITEM_HEAD.size * len(entries)
 
 
 def _size(item: bytes) -> int:
